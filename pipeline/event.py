@@ -1,0 +1,138 @@
+"""What travels: the event of one request, with its plan, its lease and its journal.
+
+An event never changes; a hop returns a changed copy. As JSON it is the documented, versioned
+public form (`v: 1`) of the streams `gate`, `call`, `respond`, `done` and `dead`. Bodies larger
+than `INLINE_BYTES` stay behind under the request's own key; the event only says how large.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+from pipeline.errors import Failure
+from pipeline.names import Lane, lane_of
+
+#: A body up to this many bytes travels inside its event; a larger one is stored once. Four
+#: copies of 4 KiB through Redis cost about as much CPU as storing and fetching it separately.
+INLINE_BYTES: Final = 4096
+
+Facts = dict[str, str | int | float | bool]
+Operation = Literal["chat", "embeddings"]
+Status = Literal["queued", "waiting", "running", "retrying", "completed", "failed", "cancelled"]
+ENDED: Final[frozenset[str]] = frozenset({"completed", "failed", "cancelled"})
+
+NO_BODY: Final = msgspec.Raw(b"")
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One hop's line in the journal; times are Unix seconds on Redis's clock."""
+
+    hop: str
+    #: When the entry had been written to the hop's stream, as the hop before it saw it.
+    queued: float = 0.0
+    start: float
+    end: float
+    #: How often the entry had been delivered: 1 unless a worker died with it.
+    delivery: int = 1
+    facts: Facts = {}
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Tokens counted by the provider."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A deployment that may serve the request, in the order in which it is to be tried."""
+
+    #: `provider/model`, unique in the catalog.
+    deployment: str
+    #: Greatest number of calls in flight on it over all workers; 0: no limit.
+    concurrency: int = 0
+    #: How many provider keys it may use, in rotation.
+    keys: int = 1
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A time-bound hold on a deployment's capacity, for one event and leg."""
+
+    deployment: str
+    #: Index of the provider key in the order of the configuration.
+    key: int = 0
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="v", tag=1):
+    """One request on its way through the hops."""
+
+    id: str
+    operation: Operation = "chat"
+    #: The model as the client named it.
+    model: str
+    #: The client's body as it came, or empty where it was stored under the request's key.
+    body: msgspec.Raw = NO_BODY
+    body_bytes: int
+    #: Whether the client asked for a stream of deltas.
+    stream: bool = False
+    #: Whether the client asked for usage in the stream's last delta.
+    include_usage: bool = False
+    priority: int = 0
+    created: float
+    #: Point in time after which nobody waits for the answer; 0: never.
+    deadline: float = 0.0
+    tenant: str = ""
+    user: str = ""
+    session: str = ""
+    #: Callback stream that is to hear the result.
+    reply_to: str = ""
+    #: Echoed in the callback.
+    metadata: msgspec.Raw = NO_BODY
+    traceparent: str = ""
+    #: Legs are journeys between two rungs of the ladder; the first is 1.
+    leg: int = 1
+    plan: tuple[Candidate, ...] = ()
+    #: Deployments that have failed in this leg.
+    tried: tuple[str, ...] = ()
+    lease: Lease | None = None
+    #: Provider calls begun, over all legs.
+    attempts: int = 0
+    #: When the entry now in the stream was written.
+    queued: float = 0.0
+    #: Entries that the latest generation of the reply holds, its closing not counted.
+    deltas: int = 0
+    #: Which of the reply's generations counts.
+    generation: int = 0
+    usage: Usage | None = None
+    finish_reason: str = ""
+    failure: Failure | None = None
+    status: Status = "queued"
+    journal: tuple[Line, ...] = ()
+
+    @property
+    def lane(self) -> Lane:
+        """The request stream it came by."""
+        return lane_of(self.priority)
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the body travels with the event."""
+        return self.body is not NO_BODY and len(memoryview(self.body)) > 0
+
+
+_decoder = msgspec.json.Decoder(Event)
+encode = msgspec.json.Encoder().encode
+
+
+def decode(payload: bytes) -> Event:
+    """Read an event back from its JSON.
+
+    Raises `msgspec.DecodeError` or `msgspec.ValidationError` when it is none.
+    """
+    return _decoder.decode(payload)
+
+
+def written(event: Event, line: Line, **changes: object) -> Event:
+    """Copy an event with one more line in its journal and other fields changed."""
+    return msgspec.structs.replace(event, journal=(*event.journal, line), **changes)

@@ -1,0 +1,29 @@
+"""The Lua scripts of the flow, each one atomic step; read once from the files beside this one."""
+
+from hashlib import sha1
+from importlib import resources
+from typing import Final
+
+import msgspec
+
+
+class Script(msgspec.Struct, frozen=True):
+    """A script's text and the name Redis knows it by."""
+
+    text: str
+    sha: str
+
+
+def load(package: str, name: str) -> Script:
+    """Read `name.lua` of a package."""
+    text = resources.files(package).joinpath(f"{name}.lua").read_text()
+    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+ACCEPT: Final = load("pipeline.streams", "accept")
+TRANSITION: Final = load("pipeline.streams", "transition")
+FLUSH: Final = load("pipeline.streams", "flush")
+ATTACH: Final = load("pipeline.streams", "attach")
+CLAIM: Final = load("pipeline.streams", "claim")
+TRIM: Final = load("pipeline.streams", "trim")
+CALLBACK: Final = load("pipeline.streams", "callback")
