@@ -100,6 +100,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     attempts: int = 0
     #: When the entry now in the stream was written.
     queued: float = 0.0
+    #: How often that entry has been delivered; told by the engine on reading, never written.
+    delivery: int = 1
     #: Entries that the latest generation of the reply holds, its closing not counted.
     deltas: int = 0
     #: Which of the reply's generations counts.
@@ -119,6 +121,18 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     def has_body(self) -> bool:
         """Whether the body travels with the event."""
         return self.body is not NO_BODY and len(memoryview(self.body)) > 0
+
+
+class Closing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The last entry of a reply: how the request ended."""
+
+    status: Status
+    #: The generation that counts, and how many entries of deltas it has.
+    generation: int = 0
+    deltas: int = 0
+    finish_reason: str = ""
+    usage: Usage | None = None
+    failure: Failure | None = None
 
 
 _decoder = msgspec.json.Decoder(Event)

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from pipeline import clock
@@ -27,12 +27,11 @@ class DirectoryLock:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "redis.lock"
         self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.release)
             self._take()
-        except BaseException:
-            os.close(self.descriptor)
-            raise
-        self.write(0)
+            self.write(0)
+            undo.pop_all()
 
     def write(self, server: int) -> None:
         """Note who holds the lock, for the one who finds it taken."""

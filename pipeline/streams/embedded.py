@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -130,13 +131,12 @@ class EmbeddedRedis:
         binary = self.binary or find_redis_server()
         self.directory.mkdir(parents=True, exist_ok=True)
         self._lock = self._lock or DirectoryLock(self.directory)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.stop)
             self._refuse_newer_data(binary)
             self._launch(binary)
             self._await_answer()
-        except BaseException:
-            self.stop()
-            raise
+            undo.pop_all()
 
     def stop(self) -> None:
         """End the server in order, its data flushed, and give the directory free."""

@@ -4,10 +4,10 @@
 --                                  refuses a number below the last one, so a call that has been
 --                                  run again shuts out the late writes of the old one, and a
 --                                  flush that is repeated writes nothing twice
---          {prefix}:request:{id}   read: turn, inboxes, status
+--          {prefix}:request:{id}   read: turn, inboxes, status, cancel
 --          {prefix}:inbox:{name}   one entry for each flush
 -- ARGV     prefix, then for each reply: id, generation, place, lines
--- Returns  for each reply: 1 written, 0 refused (superseded, ended or unknown)
+-- Returns  for each reply: 1 written, 0 refused (superseded, ended or unknown), -1 cancelled
 local prefix = ARGV[1]
 local ENDED = {completed = true, failed = true, cancelled = true}
 local written = {}
@@ -15,9 +15,11 @@ local inboxes = {}
 redis.call('DEL', prefix .. ':nothing')
 for i = 2, #ARGV, 4 do
   local id, generation, place, lines = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local known = redis.call('HMGET', prefix .. ':request:' .. id, 'status', 'turn', 'inboxes')
+  local known = redis.call('HMGET', prefix .. ':request:' .. id, 'status', 'turn', 'inboxes', 'cancel')
   local ok = 0
-  if known[1] and not ENDED[known[1]] then
+  if known[4] then
+    ok = -1
+  elseif known[1] and not ENDED[known[1]] then
     local entry = (known[2] or '1') .. generation .. '-' .. place
     local added = redis.pcall('XADD', prefix .. ':reply:' .. id, entry, 'event', lines)
     if type(added) == 'table' then

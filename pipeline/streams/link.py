@@ -158,7 +158,7 @@ class Link:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         try:
             async with asyncio.timeout(self._timeout_s):
-                await connection.connect()
+                await connection.connect()  # type: ignore[no-untyped-call]
                 await connection.send_command("CLIENT", "ID", check_health=False)
                 self.client_id = await connection.read_response()
         except BaseException:

@@ -28,6 +28,8 @@ class ReplyWriter:
         self.place = 0
         #: A newer generation has begun, or the request has ended: nothing more can be written.
         self.refused = False
+        #: Refused because the client wants the answer no more.
+        self.cancelled = False
         self.pending: list[bytes] = []
         self.idle = asyncio.Event()
         self.idle.set()
@@ -81,8 +83,9 @@ class Replies:
             args += [writer.request_id, f"{writer.generation:09d}", writer.place, lines]
         written = await self._ask(args)
         for writer, ok in zip(batch, written, strict=True):
-            if not ok:
+            if ok != 1:
                 writer.refused = True
+                writer.cancelled = ok < 0
                 writer.pending.clear()
             if writer.pending:
                 self._dirty.append(writer)

@@ -55,6 +55,7 @@ local function finish(id, record, event, letter, closing, body_ttl_s, session)
   redis.call('EXPIRE', record, replies_s)
   redis.call('EXPIRE', prefix .. ':reply:' .. id, replies_s)
   redis.call('EXPIRE', prefix .. ':body:' .. id, body_ttl_s)
+  redis.call('HDEL', prefix .. ':parked', id)
   if session ~= '' then redis.call('EXPIRE', prefix .. ':session:' .. session, replies_s) end
 end
 

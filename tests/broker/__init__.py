@@ -1,1 +1,1 @@
-""""""
+"""The broker, asked for everything that a Dramatiq broker promises."""

@@ -1,1 +1,1 @@
-""""""
+"""The HTTP routes, asked by raw sockets and by the official clients."""

@@ -10,7 +10,7 @@ from typing import Annotated, get_type_hints
 
 import msgspec
 from msgspec import Meta
-from msgspec.inspect import BoolType, Field, FloatType, IntType, Metadata, Type, UnionType
+from msgspec.inspect import BoolType, Field, FloatType, IntType, Metadata, StrType, Type, UnionType
 
 Value = bool | int | float | str | None
 Options = Mapping[str, Value]
@@ -73,9 +73,9 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     tpm: Annotated[Limit | None, Meta(description="tokens per minute for each API key")] = None
     concurrency: Annotated[Limit | None, Meta(description="calls at once for each API key")] = None
     quota: Annotated[bool, Meta(description="answer 429 insufficient_quota")] = False
-    bad_key: Annotated[
-        Prefix | None, Meta(description="answer 401 to API keys that begin so")
-    ] = None
+    bad_key: Annotated[Prefix | None, Meta(description="answer 401 to API keys that begin so")] = (
+        None
+    )
     dimensions: Annotated[Dimensions, Meta(description="length of an embedding")] = 1536
 
 
@@ -92,17 +92,22 @@ def allowed(option: str) -> str:
 
 
 def _words(kind: Type) -> str:
-    if isinstance(kind, Metadata):
-        return _words(kind.type)
-    if isinstance(kind, UnionType):
-        return " or ".join(_words(part) for part in kind.types)
-    if isinstance(kind, IntType):
-        return f"a whole number from {kind.ge} to {kind.le}"
-    if isinstance(kind, FloatType):
-        return f"a number from {kind.ge} to {kind.le}"
-    if isinstance(kind, BoolType):
-        return "true or false"
-    return "null" if isinstance(kind, msgspec.inspect.NoneType) else "text"
+    match kind:
+        case Metadata():
+            words = _words(kind.type)
+        case UnionType():
+            words = " or ".join(_words(part) for part in kind.types)
+        case IntType():
+            words = f"a whole number from {kind.ge} to {kind.le}"
+        case FloatType():
+            words = f"a number from {kind.ge} to {kind.le}"
+        case BoolType():
+            words = "true or false"
+        case StrType():
+            words = f"text of {kind.min_length} to {kind.max_length} characters"
+        case _:
+            words = "null"
+    return words
 
 
 def describe() -> str:

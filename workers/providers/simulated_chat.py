@@ -95,8 +95,10 @@ def answer_text(echo: str, characters: int) -> str:
 class Reply:
     """The bytes of one answer, whole (`body`) or as frames (`head`, `frames`, `tail`)."""
 
-    __slots__ = ("_finish", "_model", "_opening", "_prompt_tokens", "_start", "_text", "_width")
-    __slots__ += ("_rest", "_usage_null", "tokens")
+    __slots__ = (
+        *("_after", "_before", "_finish", "_opening", "_prompt_tokens", "_rest"),
+        *("_start", "_text", "_usage_null", "_width", "tokens"),
+    )
 
     def __init__(self, request: ChatRequest, behaviour: Behaviour, call_id: bytes, created: int):
         self.tokens, self._finish = request.length(behaviour)
@@ -106,13 +108,15 @@ class Reply:
         if behaviour.delta_bytes:
             echo = echo.encode("ascii", "replace").decode()
         self._text = answer_text(echo, self.tokens * self._width)
-        self._model = _encoder.encode(request.model)
+        model = _encoder.encode(request.model)
         self._opening = b'{"id":"chatcmpl-%b","object":"chat.completion%b","created":%d,"model":%b'
-        self._opening %= (call_id, b".chunk" if request.stream else b"", created, self._model)
+        self._opening %= (call_id, b".chunk" if request.stream else b"", created, model)
         options = request.stream_options
         self._usage_null = b',"usage":null' if options and options.include_usage else b""
         self._start = b"data: " + self._opening + b',"choices":[{"index":0,"delta":'
         self._rest = b',"finish_reason":null}]' + self._usage_null + b"}\n\n"
+        self._before = self._start + b'{"content":'
+        self._after = b"}" + self._rest
 
     def _usage(self) -> bytes:
         sums = (self._prompt_tokens, self.tokens, self._prompt_tokens + self.tokens)
@@ -131,12 +135,9 @@ class Reply:
 
     def frames(self, first: int, last: int) -> bytes:
         """Return the frames of the tokens from `first` up to, not including, `last`."""
-        before = self._start + b'{"content":'
-        after = b"}" + self._rest
-        width = self._width
+        before, after, width = self._before, self._after, self._width
         if last - first == 1:
-            text = self._text[first * width : last * width]
-            return before + _encoder.encode(text) + after
+            return before + _encoder.encode(self._text[first * width : last * width]) + after
         texts = [self._text[at * width : (at + 1) * width] for at in range(first, last)]
         # One line each: newlines within a text are escaped, so lines are safe to cut at.
         lines = _encoder.encode_lines(texts).split(b"\n")

@@ -47,7 +47,8 @@ def embeddings_body(request: EmbeddingRequest, behaviour: Behaviour) -> bytes:
     length = request.dimensions or behaviour.dimensions
     write = _as_base64 if request.encoding_format == "base64" else _as_floats
     data = b",".join(
-        b'{"object":"embedding","index":%d,"embedding":%b}' % (at, write(_bits(item, length), length))
+        b'{"object":"embedding","index":%d,"embedding":%b}'
+        % (at, write(_bits(item, length), length))
         for at, item in enumerate(request.inputs())
     )
     tokens = request.prompt_tokens()
@@ -83,8 +84,8 @@ def _float_bytes(length: int) -> list[bytes]:
 
 @lru_cache(maxsize=16)
 def _float_texts(length: int) -> list[bytes]:
-    """Return for each byte of a hash its eight components as JSON, equally wide, comma after each."""
-    texts = []
-    for byte in range(256):
-        texts.append("".join(f"{value: .9f}," for value in _components(byte, length)).encode())
-    return texts
+    """Return for each byte of a hash its eight components as JSON: equally wide, with commas."""
+    return [
+        "".join(f"{value: .9f}," for value in _components(byte, length)).encode()
+        for byte in range(256)
+    ]

@@ -1,0 +1,51 @@
+"""A route's end: picks what serves the method, and turns what goes wrong into an answer."""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.errors import BROKEN, error_json, refuse, retry_headers
+from gateway.exchange import JSON_TYPE, ClientGone, Exchange
+from pipeline.errors import MethodNotAllowed, SluiceError
+
+Serve = Callable[[Exchange], Awaitable[None]]
+
+
+class Endpoint:
+    """An ASGI application of one path, with a function for each method."""
+
+    def __init__(self, *, get: Serve | None = None, post: Serve | None = None) -> None:
+        served = {"GET": get, "HEAD": get, "POST": post}
+        self._serve = {method: serve for method, serve in served.items() if serve}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; a bug is answered, too, and goes on to the server's log."""
+        exchange = Exchange(scope, receive, send)
+        try:
+            await self._answer(exchange)
+        except SluiceError as error:
+            await refuse(exchange, error.failure())
+        except ClientGone:
+            exchange.gone = True
+        finally:
+            if not (exchange.finished or exchange.gone):
+                await _collapse(exchange)
+
+    async def _answer(self, exchange: Exchange) -> None:
+        method: str = exchange.scope["method"]
+        serve = self._serve.get(method)
+        if serve is not None:
+            await serve(exchange)
+            return
+        allowed = ", ".join(self._serve)
+        failure = MethodNotAllowed(f"{method} is not allowed here; use {allowed}.").failure()
+        body = error_json(failure, exchange.request_id)
+        headers = [JSON_TYPE, (b"allow", allowed.encode()), *retry_headers(failure)]
+        await exchange.answer(failure.status, body, headers)
+
+
+async def _collapse(exchange: Exchange) -> None:
+    if not exchange.started:
+        await refuse(exchange, BROKEN)
+    elif exchange.closing_frame:
+        await exchange.finish(exchange.closing_frame)

@@ -1,0 +1,117 @@
+"""One HTTP request and its answer, straight on ASGI: the hot routes cannot afford more."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from pipeline import clock
+from pipeline.errors import BodyTooLarge
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+JSON_TYPE: Final = (b"content-type", b"application/json")
+TEXT_TYPE: Final = (b"content-type", b"text/plain; charset=utf-8")
+#: No proxy may hold frames back or change them.
+STREAM_HEADERS: Final = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+SSE_TYPE: Final = (b"content-type", b"text/event-stream; charset=utf-8")
+
+
+class ClientGone(Exception):
+    """The client closed its connection: nobody is left to be answered."""
+
+
+class Exchange:
+    """One request; its answer is either whole (`answer`) or a stream (`begin`, `write`, `finish`)."""
+
+    __slots__ = (
+        "_receive", "_send", "closing_frame", "finished", "gone", "headers", "request_id",
+        "scope", "started", "stream_type", "wrote",
+    )  # fmt: skip
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        #: Ours, also where the client sent an X-Request-Id of its own.
+        self.request_id = clock.new_id()
+        self.stream_type = SSE_TYPE
+        #: What a stream has to end with when something of ours breaks in the middle of it.
+        self.closing_frame = b""
+        self.started = False
+        self.finished = False
+        self.gone = False
+        #: When a byte was last written, on the event loop's clock.
+        self.wrote = asyncio.get_running_loop().time()
+
+    def path(self, name: str) -> str:
+        """Give a part of the path by its name in the route."""
+        value: str = self.scope["path_params"][name]
+        return value
+
+    def header(self, name: bytes) -> str:
+        """Give a header's text, or nothing; `name` is in lower case."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+    async def body(self, most_bytes: int) -> bytes:
+        """Read the body. Raises `BodyTooLarge` as soon as that is known, and `ClientGone`."""
+        declared = self.headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > most_bytes:
+            raise _too_large(most_bytes)
+        message = await self._receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            whole: bytes = message["body"]
+            return _within(whole, most_bytes)
+        parts = bytearray()
+        while message["type"] == "http.request":
+            parts += _within(message["body"], most_bytes - len(parts), most_bytes)
+            if not message.get("more_body"):
+                return bytes(parts)
+            message = await self._receive()
+        self.gone = True
+        raise ClientGone
+
+    async def answer(self, status: int, body: bytes, headers: Headers = (JSON_TYPE,)) -> None:
+        """Send the whole answer."""
+        length = (b"content-length", b"%d" % len(body))
+        await self._start(status, [*headers, length])
+        self.finished = True
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def begin(self) -> None:
+        """Begin to answer with a stream, unless that is done: the status is 200 from now on."""
+        if not self.started:
+            await self._start(200, [self.stream_type, *STREAM_HEADERS])
+
+    async def write(self, data: bytes) -> None:
+        """Send a part of the stream; waits while the client is slow to read."""
+        self.wrote = asyncio.get_running_loop().time()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self, data: bytes = b"") -> None:
+        """End the stream, with its last part."""
+        self.finished = True
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def until_gone(self) -> None:
+        """Wait until the client has closed its connection, or the answer is complete."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = not self.finished
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.started = True
+        headers.append((b"x-request-id", self.request_id.encode()))
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+def _within(part: bytes, left: int, most_bytes: int = 0) -> bytes:
+    if len(part) > left:
+        raise _too_large(most_bytes or left)
+    return part
+
+
+def _too_large(most_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {most_bytes} bytes (gateway.max_body_bytes).")

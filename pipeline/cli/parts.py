@@ -1,0 +1,91 @@
+"""What each part of Sluice is started with, and whether its port is free."""
+
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pipeline.cli.child import Part
+from pipeline.errors import StartError
+from pipeline.settings import Settings
+
+#: What a worker may take beyond `workers.grace_s` to end: Dramatiq looks up once a second.
+_WORKER_MARGIN_S: Final = 10.0
+
+#: A user's own `workers` folder in the current directory must not stand in for ours.
+_PYTHON: Final = (sys.executable, "-P")
+
+
+class PortTaken(StartError):
+    """Another process listens where we are to listen."""
+
+
+def gateways(settings: Settings, environment: Mapping[str, str]) -> list[Part]:
+    """Give a part for each gateway process."""
+    address = gateway_url(settings)
+    return [
+        Part(
+            name=name,
+            arguments=(*_PYTHON, "-m", "gateway"),
+            environment=environment,
+            address=address,
+            grace_s=10.0,
+        )
+        for name in _numbered("gateway", settings.gateway.processes)
+    ]
+
+
+def workers(settings: Settings, environment: Mapping[str, str]) -> list[Part]:
+    """Give a part for each worker process: a Dramatiq of its own, with one process."""
+    dramatiq = ("-m", "dramatiq", "workers.app", "--processes", "1", "--threads", "1")
+    return [
+        Part(
+            name=name,
+            arguments=(*_PYTHON, *dramatiq),
+            environment=environment,
+            grace_s=settings.workers.grace_s + _WORKER_MARGIN_S,
+        )
+        for name in _numbered("worker", settings.workers.processes)
+    ]
+
+
+def simulator(settings: Settings, environment: Mapping[str, str]) -> Part:
+    """Give the part of the simulated provider."""
+    place = settings.simulate
+    return Part(
+        name="simulated",
+        arguments=(*simulator_command(), "--host", place.host, "--port", str(place.port)),
+        environment=environment,
+        address=place.base_url,
+    )
+
+
+def simulator_command() -> Sequence[str]:
+    """Give what starts the simulated provider, without its options."""
+    return (*_PYTHON, "-m", "workers.providers.simulated")
+
+
+def gateway_url(settings: Settings) -> str:
+    """Give the address at which this machine reaches the gateway."""
+    host = settings.gateway.host
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - what it listens on; nothing is opened here
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.gateway.port}"
+
+
+def check_port(host: str, port: int, whose: str) -> None:
+    """Make sure that nobody listens there yet. Raises PortTaken, which names the port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortTaken(
+                f"port {port} on {host} is needed for {whose} ({error.strerror or error}): "
+                "end what listens there, or configure another port"
+            ) from None
+
+
+def _numbered(name: str, count: int) -> list[str]:
+    return [name] if count == 1 else [f"{name}-{number}" for number in range(1, count + 1)]

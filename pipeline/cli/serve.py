@@ -1,0 +1,99 @@
+"""`sluice gateway`, `sluice workers` and `sluice simulate`: single parts, on many machines."""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+
+from pipeline.cli import parts, place, readiness
+from pipeline.cli.child import Child, Part
+from pipeline.cli.crew import Crew
+from pipeline.cli.options import Where
+from pipeline.cli.report import Report
+from pipeline.errors import StartError
+from pipeline.settings_children import environment
+
+#: Tells what a child still lacks until it works; empty: nothing.
+State = Callable[[Child], str]
+
+
+def gateway(where: Where) -> int:
+    """Run the gateway's processes until they are asked to stop; gives the exit code."""
+    spot = place.find(where)
+    settings = spot.settings
+    parts.check_port(settings.gateway.host, settings.gateway.port, "the gateway (--port)")
+    place.check_redis(spot.redis_url)
+    handed = environment(where.config, {**where.overrides(), "redis.url": spot.redis_url})
+    url = parts.gateway_url(settings)
+    return _run(parts.gateways(settings, handed), lambda _child: readiness.gateway_state(url))
+
+
+def workers(where: Where) -> int:
+    """Run the worker processes until they are asked to stop; SIGHUP reloads them."""
+    spot = place.find(where)
+    place.check_redis(spot.redis_url)
+    handed = environment(where.config, {**where.overrides(), "redis.url": spot.redis_url})
+
+    def state(child: Child) -> str:
+        return readiness.workers_state(spot.redis_url, spot.names, {child.pid})
+
+    return _run(parts.workers(spot.settings, handed), state)
+
+
+def simulate(where: Where, host: str, port: int, extra: Sequence[str]) -> None:
+    """Become the simulated provider; where it listens is as configured unless given."""
+    settings = place.load_settings(where)
+    address = ("--host", host or settings.simulate.host, "--port", str(port))
+    become((*parts.simulator_command(), *address, *extra))
+
+
+def become(arguments: Sequence[str]) -> None:
+    """Go on as another program under the same pid."""
+    os.execv(arguments[0], arguments)  # noqa: S606 - no shell is wanted
+
+
+def _run(crew_parts: list[Part], state: State) -> int:
+    crew = Crew([crew_parts], Report([part.name for part in crew_parts]))
+    asyncio.run(_supervise(crew, state))
+    if crew.failure:
+        raise StartError(crew.failure)
+    return 0
+
+
+async def _supervise(crew: Crew, state: State) -> None:
+    tasks: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        if not any(task.get_name() == "reload" for task in tasks):
+            spawn("reload", crew.reload(partial(_until_settled, crew, state)))
+
+    def spawn(name: str, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work, name=name)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    with crew.watching(on_hangup=reload):
+        try:
+            crew.start()
+            spawn("first settling", _all_settled(crew, state))
+            await crew.until_stopping()
+        finally:
+            await crew.stop()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _all_settled(crew: Crew, state: State) -> None:
+    for post in crew.posts:
+        if post.child:
+            await _until_settled(crew, state, post.child)
+    if not crew.is_stopping:
+        crew.was_ready = True
+        crew.report.note(f"ready: {', '.join(post.part.name for post in crew.posts)}")
+
+
+async def _until_settled(crew: Crew, state: State, child: Child) -> None:
+    await readiness.until_ready(
+        lambda: state(child),
+        lambda text: crew.report.note(f"waiting: {text}", "dim"),
+        lambda: crew.is_stopping or child.poll() is not None,
+    )

@@ -1,0 +1,219 @@
+"""`sluice up`: the whole of Sluice on one machine, until Ctrl-C.
+
+Everything that can be found wrong is found before anything is started. Redis starts first and
+ends last; the children are a `crew`.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import msgspec
+
+from pipeline.cli import parts, place, readiness
+from pipeline.cli.billing import billing
+from pipeline.cli.crew import Crew
+from pipeline.cli.options import Where
+from pipeline.cli.report import Report
+from pipeline.errors import StartError
+from pipeline.names import Names
+from pipeline.settings import Settings, not_yet
+from pipeline.settings_children import environment
+from pipeline.streams.directory_lock import DirectoryLock
+from pipeline.streams.embedded import EmbeddedRedis
+
+#: New starts of our own Redis that may fail in a row.
+_REDIS_STARTS: Final = 5
+_REDIS_PAUSE_S: Final = 0.5
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be started."""
+
+    where: Where
+    settings: Settings
+    #: Where our own Redis lives; None: Redis is another's.
+    home: Path | None
+
+
+def run(where: Where) -> int:
+    """Start everything and keep it running; gives the exit code.
+
+    Raises StartError and SettingsError when that cannot be, with one readable message.
+    """
+    settings = place.load_settings(where)
+    plan = Plan(where=where, settings=settings, home=None if settings.redis.is_set else place.HOME)
+    try:
+        with _terminated_like_interrupted(), ExitStack() as stack:
+            _check(plan)
+            own = stack.enter_context(EmbeddedRedis(plan.home)) if plan.home else None
+            stack.enter_context(_undisturbed())
+            return asyncio.run(_Up(plan, own).run())
+    except KeyboardInterrupt:
+        return 0
+
+
+def _check(plan: Plan) -> None:
+    settings = plan.settings
+    if plan.home:
+        plan.home.mkdir(exist_ok=True)
+        DirectoryLock(plan.home.resolve()).release()
+    parts.check_port(settings.gateway.host, settings.gateway.port, "the gateway (--port)")
+    if settings.needs_simulator:
+        simulate = settings.simulate
+        whose = "the simulated provider (simulate.port)"
+        parts.check_port(simulate.host, simulate.port, whose)
+    if not plan.home:
+        place.check_redis(settings.redis.address)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP do what Ctrl-C does, also before the event loop runs."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    yield
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let nothing cut short what follows: Redis is ending in order."""
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+
+
+class _Up:
+    """One run of `sluice up`, once Redis is there."""
+
+    def __init__(self, plan: Plan, own: EmbeddedRedis | None) -> None:
+        self._settings = plan.settings
+        self._own = own
+        self._home = plan.home
+        self._redis_url = own.url if own else plan.settings.redis.address
+        overrides = plan.where.overrides()
+        if own:
+            overrides["redis.url"] = own.url
+        handed = environment(plan.where.config, overrides)
+        simulated = [parts.simulator(plan.settings, handed)] if plan.settings.needs_simulator else []
+        self._workers = parts.workers(plan.settings, handed)
+        stages = [simulated, self._workers, parts.gateways(plan.settings, handed)]
+        names = [part.name for stage in stages for part in stage]
+        self._report = Report(names)
+        self._crew = Crew(stages, self._report)
+        self._crew.on_child_end = self._look_after_redis
+        self._reviving: asyncio.Task[None] | None = None
+
+    async def run(self) -> int:
+        """Run until asked to stop; gives the exit code."""
+        with self._crew.watching(), self._found_by_others():
+            self._greet()
+            try:
+                self._crew.start()
+                self._show_parts()
+                await self._become_ready()
+                await self._crew.until_stopping()
+                if not self._crew.failure:
+                    self._report.note("stopping: gateway, workers, Redis (Ctrl-C again hurries)")
+            finally:
+                await self._crew.stop()
+                if self._reviving:
+                    await asyncio.gather(self._reviving, return_exceptions=True)
+        if self._crew.failure:
+            raise StartError(self._crew.failure)
+        return 0
+
+    @contextmanager
+    def _found_by_others(self) -> Iterator[None]:
+        if self._home is None:
+            yield
+            return
+        place.Up(pid=os.getpid(), redis_url=self._redis_url).write(self._home)
+        try:
+            yield
+        finally:
+            place.forget_up(self._home)
+
+    def _greet(self) -> None:
+        self._report.say(f"Sluice, configured by {self._settings.source}.")
+        for line in billing(self._settings):
+            self._report.say(line)
+        for line in not_yet(self._settings):
+            self._report.say(f"[yellow]warning:[/] {line}")
+
+    def _show_parts(self) -> None:
+        redis_pid = str(self._own.pid) if self._own else "–"
+        shown = str(place.RedisUrl(self._redis_url))
+        rows = [("redis", shown, redis_pid)]
+        for post in self._crew.posts:
+            if post.child:
+                rows.append((post.part.name, post.part.address or "–", str(post.child.pid)))
+        self._report.table(rows)
+
+    async def _become_ready(self) -> None:
+        crew, names = self._crew, Names(self._settings.redis.namespace)
+        url = parts.gateway_url(self._settings)
+
+        def ask() -> str:
+            groups = {
+                post.child.pid for post in crew.posts if post.part in self._workers and post.child
+            }
+            return (
+                readiness.workers_state(self._redis_url, names, groups)
+                or readiness.gateway_state(url)
+            )
+
+        state = await readiness.until_ready(
+            ask, lambda text: self._report.note(f"waiting: {text}", "dim"), lambda: crew.is_stopping
+        )
+        if crew.is_stopping:
+            return
+        if state:
+            crew.give_up(f"not ready within {readiness.DEADLINE_S:g} s: {state}")
+            return
+        crew.was_ready = True
+        self._invite(url)
+
+    def _invite(self, url: str) -> None:
+        model = self._settings.gateway.default_model
+        body = (
+            f'{{"model": "{model}", "stream": true, '
+            '"messages": [{"role": "user", "content": "Hello"}]}'
+        )
+        header = "-H 'content-type: application/json'"
+        self._report.say(f"\n[bold green]Sluice is ready:[/] {url}/v1 is the base URL for OpenAI clients.")
+        self._report.say("Try:")
+        self._report.command(f"curl -N {url}/v1/chat/completions {header} -d '{body}'")
+        self._report.say("Ctrl-C stops it.")
+
+    def _look_after_redis(self) -> None:
+        lost = self._own and not self._own.alive and not self._reviving
+        if lost and not self._crew.is_stopping:
+            self._report.note("redis ended; starting it again on its data", "bold red")
+            self._reviving = asyncio.create_task(self._revive(), name="revive redis")
+
+    async def _revive(self) -> None:
+        assert self._own is not None
+        error = ""
+        for _ in range(_REDIS_STARTS):
+            try:
+                await asyncio.to_thread(self._own.restart)
+            except StartError as failed:
+                error = failed.message
+            else:
+                self._reviving = None
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._crew.until_stopping(), _REDIS_PAUSE_S)
+        self._crew.give_up(f"redis cannot be started again: {error}")

@@ -1,0 +1,157 @@
+"""Admission: who may call which deployment now, over all workers; the others wait.
+
+Here a deployment's concurrency and the rotation of its keys are decided; further limits come in
+by the same door. Events that ask in one turn of the loop are answered by one call of the script.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from pipeline.event import Candidate, Event, Lease
+from pipeline.names import Names
+from pipeline.streams.link import Argument, Link, LinkError, Reply
+from pipeline.streams.scripts import WAKE, load
+
+log = logging.getLogger(__name__)
+
+ADMISSION: Final = load("pipeline.limits", "admission")
+
+#: A lease that nobody renews runs out after this; so long a dead worker's capacity is lost.
+LEASE_S: Final = 60.0
+
+#: Leases of calls under way are renewed so often.
+RENEW_S: Final = 20.0
+
+#: Events admitted in one call of the script at the most: a bound on its time in Redis.
+MAX_BATCH: Final = 128
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """No candidate has capacity now; the event has a ticket in the waiting room."""
+
+
+class _Question(msgspec.Struct):
+    arguments: list[Argument]
+    answer: asyncio.Future[str]
+
+
+def ticket_of(event: Event) -> str:
+    """Name the ticket of an event: one for each leg."""
+    return f"{event.leg}.{event.id}"
+
+
+def candidates(event: Event) -> tuple[Candidate, ...]:
+    """List the candidates that have not failed in this leg."""
+    return tuple(c for c in event.plan if c.deployment not in event.tried)
+
+
+class Admission:
+    """The gate's judge; one for each worker process."""
+
+    def __init__(self, link: Link, names: Names) -> None:
+        self._link = link
+        self._names = names
+        self._keys = [names.limits, names.clock]
+        self._questions: list[_Question] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def admit(self, event: Event) -> Lease | Refusal:
+        """Take a lease on the first candidate that has capacity, or a ticket to wait with.
+
+        Asking again for the same event and leg gives the same lease. Whoever waits is woken by
+        coming back to the gate, where it finds the lease it was given.
+        """
+        plan = candidates(event)
+        first = plan[0]
+        if not first.concurrency and first.keys == 1:
+            return Lease(deployment=first.deployment)
+        arguments: list[Argument] = [
+            ticket_of(event), int(event.deadline * 1000), event.model, len(plan),
+        ]  # fmt: skip
+        for candidate in plan:
+            arguments += [candidate.deployment, candidate.concurrency, candidate.keys]
+        held = await self._ask(arguments)
+        return _lease(held) if held else Refusal()
+
+    async def settle(self, event: Event) -> None:
+        """Give an event's lease back, once, and wake whoever it lets in."""
+        if event.lease and _is_counted(event):
+            await self.leave(event)
+
+    async def leave(self, event: Event) -> None:
+        """Give back whatever an event holds before its call: a lease it was woken with."""
+        if any(candidate.concurrency for candidate in event.plan):
+            _, woken = await self._run("settle", [ticket_of(event)])
+            await self._wake(woken)
+
+    async def renew(self, events: Iterable[Event]) -> None:
+        """Keep the leases of calls under way."""
+        arguments: list[Argument] = []
+        for event in events:
+            if event.lease and _is_counted(event):
+                arguments += [ticket_of(event), f"{event.lease.key} {event.lease.deployment}"]
+        if arguments:
+            await self._run("renew", arguments)
+
+    async def sweep(self) -> None:
+        """Let in whom leases that ran out make room for, and wake whose deadline has passed."""
+        _, woken = await self._run("settle", [])
+        await self._wake(woken)
+
+    async def _ask(self, arguments: list[Argument]) -> str:
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._questions.append(_Question(arguments, answer))
+        if self._task is None:
+            self._task = asyncio.create_task(self._answer(), name="admission")
+        return await answer
+
+    async def _answer(self) -> None:
+        try:
+            while self._questions:
+                batch = self._questions[:MAX_BATCH]
+                self._questions = self._questions[MAX_BATCH:]
+                arguments = [argument for question in batch for argument in question.arguments]
+                answers, woken = await self._run("admit", arguments)
+                for question, held in zip(batch, answers, strict=True):
+                    if not question.answer.done():
+                        question.answer.set_result(held.decode())
+                await self._wake(woken)
+        finally:
+            self._task = None
+
+    async def _wake(self, tickets: list[bytes]) -> None:
+        if not tickets:
+            return
+        ids = [ticket.decode().partition(".")[2] for ticket in tickets]
+        while True:
+            try:
+                await self._link.run(WAKE, [self._names.parked], [self._names.prefix, *ids])
+            except LinkError:
+                # Waking twice does no harm: an event that has left is only marked.
+                await self._link.up()
+            else:
+                return
+
+    async def _run(self, verb: str, arguments: list[Argument]) -> Reply:
+        while True:
+            try:
+                return await self._link.run(
+                    ADMISSION, self._keys, [int(LEASE_S * 1000), verb, *arguments]
+                )
+            except LinkError:
+                # All three verbs may be said twice.
+                await self._link.up()
+
+
+def _lease(held: str) -> Lease:
+    key, _, deployment = held.partition(" ")
+    return Lease(deployment=deployment, key=int(key))
+
+
+def _is_counted(event: Event) -> bool:
+    assert event.lease is not None
+    return any(c.concurrency for c in event.plan if c.deployment == event.lease.deployment)

@@ -1,0 +1,134 @@
+"""The configuration: one YAML file, the environment and the command line, checked whole.
+
+`load` is the way in; later sources win: provider variables, file, `SLUICE_…` variables, command
+line. The structs are in `settings_schema`; the other `settings_*` are the steps of loading.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from pipeline import settings_env
+from pipeline.errors import SettingsError
+from pipeline.settings_check import is_loopback, named, relations
+from pipeline.settings_decode import Text, decode
+from pipeline.settings_file import Tree, read
+from pipeline.settings_schema import (
+    BASE_URLS,
+    DEFAULT_REDIS_URL,
+    DeploymentSettings,
+    GatewaySettings,
+    Limits,
+    ModelSettings,
+    ProviderSettings,
+    RedisSettings,
+    RetentionSettings,
+    Sections,
+    Settings,
+    SimulateSettings,
+    TelemetrySettings,
+    TenantLimits,
+    TenantSettings,
+    Timeouts,
+    WorkersSettings,
+)
+from pipeline.settings_secret import ApiKey, RedisUrl, Secret
+from pipeline.settings_unacted import not_yet
+
+__all__ = [
+    "DEFAULT_REDIS_URL",
+    "ApiKey",
+    "DeploymentSettings",
+    "GatewaySettings",
+    "Limits",
+    "ModelSettings",
+    "ProviderSettings",
+    "RedisSettings",
+    "RedisUrl",
+    "RetentionSettings",
+    "Secret",
+    "Settings",
+    "SettingsError",
+    "SimulateSettings",
+    "TelemetrySettings",
+    "TenantLimits",
+    "TenantSettings",
+    "Timeouts",
+    "WorkersSettings",
+    "is_loopback",
+    "load",
+    "not_yet",
+]
+
+
+def load(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> Settings:
+    """Load the settings from a file, or from `SLUICE_CONFIG`, `./sluice.yaml` or none.
+
+    `overrides` are by dotted path, as in `{"gateway.port": "9000"}`. Raises `SettingsError` with
+    every fault.
+    """
+    env = os.environ if environ is None else environ
+    path = path or _default_path(env)
+    source = "no file" if path is None else str(path)
+    tree, faults = ({}, []) if path is None else read(path, env)
+    if path is not None and faults and not tree:
+        raise SettingsError(faults, source)
+    tree, left_out = _with_environment(tree, env)
+    variables, unknown = settings_env.variables(env)
+    options = [(key, Text(text, "the command line")) for key, text in (overrides or {}).items()]
+    for key, text in [*variables, *options]:
+        settings_env.put(tree, key, text)
+    sections, misfits = decode(tree, Sections)
+    faults += [*unknown, *misfits]
+    if sections is not None:
+        faults += [fault for fault in relations(sections, named(tree)) if _is_news(fault, faults)]
+    if faults or sections is None:
+        raise SettingsError(faults, "the configuration" if path is None else source)
+    return _completed(sections, source, tuple(left_out))
+
+
+def _is_news(fault: str, told: list[str]) -> bool:
+    """Tell whether nothing at the fault's place is told already: one is the other's cause."""
+    place = fault.partition(": ")[0]
+    return not any(other.startswith(place) for other in told)
+
+
+def _default_path(env: Mapping[str, str]) -> Path | None:
+    if env.get("SLUICE_CONFIG"):
+        return Path(env["SLUICE_CONFIG"])
+    here = Path("sluice.yaml")
+    return here if here.exists() else None
+
+
+def _with_environment(tree: Tree, env: Mapping[str, str]) -> tuple[Tree, list[str]]:
+    """Add what provider variables configure, unless the file has providers of its own."""
+    if tree.get("providers"):
+        return tree, []
+    given, left_out = settings_env.providers(env)
+    models, own = given["models"], tree.get("models")
+    if isinstance(models, dict) and isinstance(own, dict):
+        given["models"] = {**models, **own}
+    elif own is not None:
+        given["models"] = own
+    rest = {key: value for key, value in tree.items() if key not in ("providers", "models")}
+    return {**given, **rest}, left_out
+
+
+def _completed(sections: Sections, source: str, left_out: tuple[str, ...]) -> Settings:
+    """Fill in the addresses that are known from a provider's kind."""
+    values = {name: getattr(sections, name) for name in Sections.__struct_fields__}
+    addresses = {**BASE_URLS, "simulated": sections.simulate.base_url}
+    values["providers"] = {
+        name: msgspec.structs.replace(
+            provider, base_url=(provider.base_url or addresses[provider.kind]).rstrip("/")
+        )
+        for name, provider in sections.providers.items()
+    }
+    return Settings(**values, source=source, left_out=left_out)

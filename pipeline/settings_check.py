@@ -1,0 +1,208 @@
+"""The relations between settings: what one key may be depends on others.
+
+Existence is judged by the names in the tree, so that a provider with a fault of its own is not
+also reported as missing.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+
+from pipeline.settings_decode import Text, child, near
+from pipeline.settings_schema import (
+    BASE_URLS,
+    SERVED,
+    ModelSettings,
+    ProviderSettings,
+    Sections,
+)
+from pipeline.settings_secret import quote
+
+
+class Named(msgspec.Struct, frozen=True, kw_only=True):
+    """The names that were given, whether or not what they name could be decoded."""
+
+    providers: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+    tenants: frozenset[str] = frozenset()
+    #: What variables stood for, wherever it is: no fault quotes it.
+    hidden: frozenset[str] = frozenset()
+
+    def quote(self, text: str) -> str:
+        """Quote text of the file for a fault."""
+        return "what its variable holds" if text in self.hidden else quote(text)
+
+
+def named(tree: Mapping[str, object]) -> Named:
+    """Collect the names in a tree."""
+    return Named(
+        providers=_keys(tree, "providers"),
+        models=_keys(tree, "models"),
+        tenants=_keys(tree, "tenants"),
+        hidden=frozenset(_texts(tree)),
+    )
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, Text):
+        yield str(value)
+    elif isinstance(value, Mapping | list):
+        for member in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(member)
+
+
+def _keys(tree: Mapping[str, object], section: str) -> frozenset[str]:
+    found = tree.get(section)
+    return frozenset(map(str, found)) if isinstance(found, Mapping) else frozenset()
+
+
+def relations(settings: Sections, names: Named) -> list[str]:
+    """Check all relations and give each fault with its path."""
+    return [fault for check in _CHECKS for fault in check(settings, names)]
+
+
+def _partitions(settings: Sections, _: Named) -> Iterator[str]:
+    if settings.redis.partitions != 1:
+        yield (
+            "redis.partitions: more than one is not supported by this version yet, "
+            f"got {settings.redis.partitions}; leave it at 1"
+        )
+
+
+def _exposure(settings: Sections, names: Named) -> Iterator[str]:
+    gateway = settings.gateway
+    if not (names.tenants or gateway.open or is_loopback(gateway.host)):
+        yield (
+            f"gateway.host: {names.quote(gateway.host)} can be reached by others, and no tenants "
+            "are configured; configure tenants, or set gateway.open: true to let anyone in"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach a host."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _ports(settings: Sections, names: Named) -> Iterator[str]:
+    simulated = any(provider.kind == "simulated" for provider in settings.providers.values())
+    port = settings.simulate.port
+    if (simulated or not names.providers) and port == settings.gateway.port:
+        yield f"simulate.port: {port} is gateway.port too; they need one each"
+
+
+def _ladder(settings: Sections, _: Named) -> Iterator[str]:
+    for index, (shorter, longer) in enumerate(pairwise(settings.ladder), 1):
+        if longer <= shorter:
+            yield f"ladder[{index}]: expected more than the {shorter} before it, got {longer}"
+
+
+def _providers(settings: Sections, _: Named) -> Iterator[str]:
+    for name, provider in settings.providers.items():
+        path = child("providers", name)
+        if provider.kind not in SERVED:
+            yield f"{path}.kind: {provider.kind} is not served by this version yet"
+        else:
+            yield from _address(path, provider)
+        if len(set(provider.keys)) < len(provider.keys):
+            yield f"{path}.keys: the same key is listed twice"
+
+
+def _address(path: str, provider: ProviderSettings) -> Iterator[str]:
+    home = BASE_URLS.get(provider.kind, "")
+    if provider.kind == "compatible" and not provider.base_url:
+        yield f"{path}.base_url: missing; a provider of kind compatible needs one"
+    at_home = provider.base_url.rstrip("/") in ("", home)
+    if provider.kind in ("openai", "openrouter") and at_home and not provider.keys:
+        yield f"{path}.keys: none is set, and {home} answers nothing without one"
+
+
+def _deployments(settings: Sections, names: Named) -> Iterator[str]:
+    for name, model in settings.models.items():
+        path = child("models", name)
+        for index, deployment in enumerate(model.deployments):
+            wanted = deployment.provider
+            if wanted not in names.providers:
+                yield (
+                    f"{path}.deployments[{index}].provider: no provider is named "
+                    f"{names.quote(wanted)}{near(wanted, names.providers)}"
+                )
+
+
+def _fallbacks(settings: Sections, names: Named) -> Iterator[str]:
+    circles: set[frozenset[str]] = set()
+    for name, model in settings.models.items():
+        path = child("models", name)
+        for index, fallback in enumerate(model.fallbacks):
+            if fallback not in names.models:
+                suggestion = near(fallback, names.models)
+                asked = names.quote(fallback)
+                yield f"{path}.fallbacks[{index}]: no model is named {asked}{suggestion}"
+        circle = _circle(settings.models, name)
+        if circle and frozenset(circle) not in circles:
+            circles.add(frozenset(circle))
+            yield f"{path}.fallbacks: {' → '.join(circle)} goes in a circle"
+
+
+def _circle(models: Mapping[str, ModelSettings], start: str) -> list[str]:
+    """Find the shortest way from a model back to itself, or nothing."""
+    ways = deque([[start]])
+    seen: set[str] = set()
+    while ways:
+        way = ways.popleft()
+        for following in models[way[-1]].fallbacks if way[-1] in models else ():
+            if following == start:
+                return [*way, start]
+            if following not in seen:
+                seen.add(following)
+                ways.append([*way, following])
+    return []
+
+
+def _emptiness(settings: Sections, _: Named) -> Iterator[str]:
+    for name, model in settings.models.items():
+        if not (model.deployments or model.fallbacks):
+            yield f"{child('models', name)}.deployments: expected at least one, got none"
+
+
+def _default_model(settings: Sections, names: Named) -> Iterator[str]:
+    wanted = settings.gateway.default_model
+    provider = settings.providers.get(wanted.partition("/")[0])
+    anything = provider is not None and provider.any_model and "/" in wanted
+    if wanted not in names.models and not anything:
+        there = ", ".join(sorted(names.models)[:10]) or "none"
+        yield (
+            f"gateway.default_model: no model is named {names.quote(wanted)}; "
+            f"set it to one of those under models ({there})"
+        )
+
+
+def _tokens(settings: Sections, _: Named) -> Iterator[str]:
+    owners: dict[object, str] = {}
+    for name, tenant in settings.tenants.items():
+        for token in tenant.tokens:
+            if token in owners:
+                yield f"{child('tenants', name)}.tokens: one of them is {owners[token]}'s too"
+            owners.setdefault(token, name)
+
+
+_CHECKS: Final[tuple[Callable[[Sections, Named], Iterator[str]], ...]] = (
+    _partitions,
+    _exposure,
+    _ports,
+    _ladder,
+    _providers,
+    _deployments,
+    _emptiness,
+    _fallbacks,
+    _default_model,
+    _tokens,
+)

@@ -1,0 +1,23 @@
+"""Hands settings down to child processes, which load them from file and environment again."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.settings_env import PREFIX, variables
+
+
+def environment(path: Path | None, overrides: Mapping[str, str]) -> dict[str, str]:
+    """Give the environment in which a child loads what we loaded.
+
+    `path` and `overrides` are those given to `load`; everything else in our environment stays.
+    """
+    known, _ = variables(os.environ)
+    replaced = {text.origin for dotted, text in known if dotted in overrides}
+    kept = {name: text for name, text in os.environ.items() if name not in replaced}
+    ours = {
+        f"{PREFIX}{dotted.upper().replace('.', '__')}": text for dotted, text in overrides.items()
+    }
+    if path is not None:
+        ours["SLUICE_CONFIG"] = str(path.resolve())
+    return {**kept, **ours, "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,287 @@
+"""The settings' structs: every key, its default, its unit and the range it may have.
+
+They are decoded by `settings_decode` and made whole by `settings`, through which all others
+reach them. Relations between keys are in `settings_check`.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pipeline.settings_secret import ApiKey, ProxyUrl, RedisUrl, TokenHash
+
+Count = Annotated[int, Meta(ge=1)]
+#: One year bounds every length of time: more would overflow a timer or an expiry somewhere.
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+Pause = Annotated[float, Meta(ge=0, le=31_536_000)]
+WholeSeconds = Annotated[int, Meta(ge=1, le=31_536_000)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+_NAME: Final = r"[A-Za-z0-9._:-]{1,64}"
+Namespace = Annotated[
+    str,
+    Meta(
+        pattern=rf"{_NAME}|\{{{_NAME}\}}",
+        description="1 to 64 letters, digits or . _ : -, all in braces on a Redis cluster",
+    ),
+]
+#: Names of providers and tenants: the part before the slash in `provider/model`.
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+        description="1 to 64 letters, digits or . _ -",
+    ),
+]
+ModelName = Annotated[
+    str, Meta(pattern=r"\S(?:.{0,254}\S)?", description="a name of 1 to 256 characters")
+]
+Host = Annotated[str, Meta(pattern=r"[A-Za-z0-9.:_-]+", description="a host name or address")]
+#: A path is appended to it, and it is shown: no user, password, query or fragment.
+HttpUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"(?:https?://[^\s/?#@]+(?:/[^\s?#]*)?)?",
+        description="a URL with http:// or https://, without user, password, query and fragment",
+    ),
+]
+
+Kind = Literal[
+    "openai",
+    "azure",
+    "anthropic",
+    "gemini",
+    "openrouter",
+    "ollama",
+    "vllm",
+    "compatible",
+    "simulated",
+]
+#: Kinds whose wire form is OpenAI's, which is the one that this version speaks.
+SERVED: Final[frozenset[Kind]] = frozenset(
+    {"openai", "openrouter", "ollama", "vllm", "compatible", "simulated"}
+)
+#: Where a kind is to be found unless `base_url` says otherwise.
+BASE_URLS: Final[Mapping[Kind, str]] = {
+    "openai": "https://api.openai.com/v1",
+    "openrouter": "https://openrouter.ai/api/v1",
+    "ollama": "http://127.0.0.1:11434/v1",
+    "vllm": "http://127.0.0.1:8000/v1",
+}
+#: Kinds whose quotas are the account's, not each key's.
+_ACCOUNT_QUOTAS: Final[frozenset[Kind]] = frozenset({"openai", "azure", "anthropic", "gemini"})
+
+DEFAULT_REDIS_URL: Final = "redis://127.0.0.1:6379/0"
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all sections are: sealed, and strict about their keys."""
+
+
+class RedisSettings(_Section, frozen=True, kw_only=True):
+    """Where Redis is, and the names' prefix in it."""
+
+    url: RedisUrl | None = None
+    namespace: Namespace = "sluice"
+    partitions: Count = 1
+
+    @property
+    def is_set(self) -> bool:
+        """Whether file, environment or command line named a Redis."""
+        return self.url is not None
+
+    @property
+    def address(self) -> str:
+        """The URL to connect to, with its password: not for printing, which `url` is."""
+        return DEFAULT_REDIS_URL if self.url is None else self.url.reveal()
+
+
+class GatewaySettings(_Section, frozen=True, kw_only=True):
+    """The HTTP host."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 8080
+    processes: Count = 1
+    request_timeout_s: Seconds = 300
+    max_body_bytes: Count = 33_554_432
+    default_model: ModelName = "fast"
+    #: What becomes of a call whose client went away.
+    on_disconnect: Literal["drain", "cancel"] = "drain"
+    #: Whether to listen beyond loopback although no tenants are configured.
+    open: bool = False
+
+
+class WorkersSettings(_Section, frozen=True, kw_only=True):
+    """The processes that run the hops."""
+
+    processes: Count = 1
+    #: Provider calls in flight per process.
+    calls: Count = 1000
+    #: A worker that has shown no life for so long is dead.
+    liveness_s: Seconds = 12
+    scan_s: Seconds = 3
+    #: How long a stopping worker may finish what it has begun.
+    grace_s: Pause = 30
+    #: An entry delivered more often is poison.
+    max_deliveries: Count = 5
+
+
+class SimulateSettings(_Section, frozen=True, kw_only=True):
+    """Where the simulated provider listens."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 8081
+
+    @property
+    def base_url(self) -> str:
+        """The address that a provider of kind `simulated` calls."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/v1"
+
+
+class Limits(_Section, frozen=True, kw_only=True):
+    """What a provider allows us; absent: no limit."""
+
+    rpm: Count | None = None
+    tpm: Count | None = None
+    rpd: Count | None = None
+    tpd: Count | None = None
+    concurrency: Count | None = None
+
+
+class Window(_Section, frozen=True, kw_only=True):
+    """So many requests in any so many seconds."""
+
+    requests: Annotated[int, Meta(ge=0)]
+    seconds: Seconds
+
+
+class TenantLimits(_Section, frozen=True, kw_only=True):
+    """What we allow a tenant or user; absent: no limit, 0: no access."""
+
+    rpm: Annotated[int, Meta(ge=0)] | None = None
+    tpm: Annotated[int, Meta(ge=0)] | None = None
+    rpd: Annotated[int, Meta(ge=0)] | None = None
+    tpd: Annotated[int, Meta(ge=0)] | None = None
+    concurrency: Annotated[int, Meta(ge=0)] | None = None
+    window: Window | None = None
+
+
+class Timeouts(_Section, frozen=True, kw_only=True):
+    """How long a provider call may take, in all its parts."""
+
+    connect_s: Seconds = 5
+    first_byte_s: Seconds = 120
+    idle_s: Seconds = 60
+    total_s: Seconds = 300
+
+
+class ProviderSettings(_Section, frozen=True, kw_only=True):
+    """Who makes an API: its address, keys and what it allows."""
+
+    kind: Kind
+    #: Never empty once loaded, and without a slash at its end.
+    base_url: HttpUrl = ""
+    keys: tuple[ApiKey, ...] = ()
+    limits: Limits = Limits()
+    #: Whether `limits` hold for each key or over all; absent: as this kind counts.
+    limits_per: Literal["key", "account"] | None = None
+    cooldown_s: Pause = 60
+    proxy: ProxyUrl | None = None
+    timeout: Timeouts = Timeouts()
+    #: Whether `provider/model` may be asked for with any model name.
+    any_model: bool = False
+
+    @property
+    def shares_limits(self) -> bool:
+        """Whether the limits hold over all keys."""
+        if len(self.keys) <= 1:
+            return True
+        return (self.limits_per or ("key", "account")[self.kind in _ACCOUNT_QUOTAS]) == "account"
+
+
+class DeploymentSettings(_Section, frozen=True, kw_only=True):
+    """A model at a provider."""
+
+    provider: Name
+    model: ModelName
+    weight: Count = 1
+    limits: Limits = Limits()
+
+
+class ModelSettings(_Section, frozen=True, kw_only=True):
+    """A model as clients name it."""
+
+    strategy: Literal["order", "weighted", "round_robin", "least_busy", "latency", "cost"] = "order"
+    deployments: tuple[DeploymentSettings, ...] = ()
+    #: Other models of ours, tried in this order after the deployments.
+    fallbacks: tuple[ModelName, ...] = ()
+    on_limit: Literal["wait", "refuse"] = "wait"
+
+
+class RetentionSettings(_Section, frozen=True, kw_only=True):
+    """How long what has ended is kept, counted from a request's end."""
+
+    events_s: WholeSeconds = 86_400
+    replies_s: WholeSeconds = 3_600
+    dead_s: WholeSeconds = 604_800
+    #: Greatest length of `requests`, `done` and `dead`, whichever of age and length comes first.
+    max_entries: Count = 1_000_000
+    #: Callback streams are capped near this many entries.
+    reply_to_max_entries: Count = 100_000
+
+
+class TenantSettings(_Section, frozen=True, kw_only=True):
+    """An organisation that sends requests, and what it may do."""
+
+    tokens: tuple[TokenHash, ...] = ()
+    weight: Count = 1
+    priority: Annotated[int, Meta(ge=-10, le=10)] = 0
+    #: Globs of model names it may ask for.
+    models: tuple[str, ...] = ("*",)
+    limits: TenantLimits = TenantLimits()
+    users: Mapping[str, TenantLimits] = {}
+
+
+class TelemetrySettings(_Section, frozen=True, kw_only=True):
+    """Where traces go."""
+
+    otlp_endpoint: HttpUrl = ""
+    #: Share of requests that are traced.
+    sampling: Share = 1.0
+
+
+class Sections(_Section, frozen=True, kw_only=True):
+    """Everything that a file may say."""
+
+    redis: RedisSettings = RedisSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    workers: WorkersSettings = WorkersSettings()
+    simulate: SimulateSettings = SimulateSettings()
+    providers: Mapping[Name, ProviderSettings] = {}
+    models: Mapping[ModelName, ModelSettings] = {}
+    #: Seconds of each rung, ascending.
+    ladder: tuple[WholeSeconds, ...] = (60, 600, 3600, 86_400)
+    retention: RetentionSettings = RetentionSettings()
+    tenants: Mapping[Name, TenantSettings] = {}
+    telemetry: TelemetrySettings = TelemetrySettings()
+
+
+class Settings(Sections, frozen=True, kw_only=True):
+    """The whole configuration, checked and complete, and where it came from."""
+
+    #: The file's path, or `no file`.
+    source: str = "no file"
+    #: A line for each provider that is set in the environment and cannot be served yet.
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def needs_simulator(self) -> bool:
+        """Whether a provider is the simulated one that `sluice up` has to start."""
+        return any(
+            provider.kind == "simulated" and provider.base_url == self.simulate.base_url
+            for provider in self.providers.values()
+        )

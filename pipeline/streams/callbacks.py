@@ -1,0 +1,112 @@
+"""Delivers results to the streams that direct producers named, once for each request."""
+
+import logging
+
+import msgspec
+import redis.exceptions
+
+from pipeline import clock
+from pipeline import event as events
+from pipeline.event import Event, Usage
+from pipeline.names import Names
+from pipeline.streams.link import Argument, Link, LinkError
+from pipeline.streams.scripts import CALLBACK
+
+log = logging.getLogger(__name__)
+
+
+class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A result as a direct producer gets it; `status` is success or error."""
+
+    request_id: str
+    status: str
+    content: str | None = None
+    error: str | None = None
+    error_code: str | None = None
+    usage: Usage | None = None
+    processing_time_ms: float
+    model_used: str | None = None
+    timestamp: str
+    response: msgspec.Raw = events.NO_BODY
+    metadata: msgspec.Raw = events.NO_BODY
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+
+
+class _Response(msgspec.Struct):
+    model: str | None = None
+    choices: list[_Choice] = []
+
+
+class Callbacks:
+    """Writes the result of what ended to the stream its producer named."""
+
+    def __init__(self, link: Link, names: Names, max_entries: int) -> None:
+        self._link = link
+        self._names = names
+        #: Entries kept in a callback stream, more or less.
+        self._max_entries = max_entries
+
+    async def deliver(self, event: Event) -> None:
+        """Deliver one result; done twice, it is written once.
+
+        A stream that cannot be written (it lies in our own namespace, or its key holds something
+        else) is noted in the request's record and given up.
+        """
+        record = self._names.record(event.id)
+        if event.reply_to.startswith(f"{self._names.prefix}:"):
+            log.warning("The callback of %s names a stream of ours; not written", event.id)
+            await self._ask("HSET", record, "callback", "refused: it names a stream of ours")
+            return
+        response = await self._ask("HGET", record, "response") or b""
+        payload = msgspec.json.encode(_result(event, response))
+        args: list[Argument] = [self._names.prefix, event.id, payload, self._max_entries]
+        while True:
+            try:
+                said = (await self._link.run(CALLBACK, [event.reply_to], args)).decode()
+            except LinkError:
+                await self._link.up()
+            except redis.exceptions.ResponseError as error:
+                log.warning("The callback of %s could not be written: %s", event.id, error)
+                return
+            else:
+                break
+        if said not in {"written", "repeated"}:
+            log.warning("The callback of %s could not be written: %s", event.id, said)
+
+    async def _ask(self, *command: str) -> bytes | None:
+        while True:
+            try:
+                reply: bytes | None = await self._link.call(*command)
+            except LinkError:
+                await self._link.up()
+            else:
+                return reply
+
+
+def _result(event: Event, response: bytes) -> Result:
+    now = clock.now()
+    result = Result(
+        request_id=event.id,
+        status="success" if event.status == "completed" else "error",
+        processing_time_ms=round((now - event.created) * 1000, 2),
+        timestamp=clock.rfc3339(now),
+        metadata=event.metadata,
+    )
+    if event.failure:
+        result.error = event.failure.message
+        result.error_code = event.failure.code
+    elif response:
+        parsed = msgspec.json.decode(response, type=_Response)
+        message = parsed.choices[0].message if parsed.choices else None
+        result.content = message.content if message else None
+        result.model_used = parsed.model
+        result.usage = event.usage
+        result.response = msgspec.Raw(response)
+    return result

@@ -1,0 +1,125 @@
+"""What the engine writes for each outcome: the arguments of the transition script."""
+
+from typing import assert_never
+
+import msgspec
+
+from pipeline import event as events
+from pipeline.errors import Failure
+from pipeline.event import Closing, Event, Line, Status
+from pipeline.flow import CALL, GATE
+from pipeline.outcome import Die, Finish, Forward, Outcome, Wait
+from pipeline.streams.link import Argument
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """How long things are kept after a request's end, in seconds."""
+
+    replies_s: int
+    events_s: int
+    dead_s: int
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where an entry came from: stream (without prefix), group and entry id."""
+
+    stream: str
+    group: str
+    entry: str
+
+
+def arguments(source: Source, outcome: Outcome, line: Line, kept: Kept) -> list[Argument]:
+    """Give the arguments of one outcome for `transition.lua`."""
+    event = outcome.event
+    status = _status(outcome, source)
+    head: list[Argument] = [source.stream, source.group, source.entry, event.id]
+    fields = _fields(outcome, status, line)
+    match outcome:
+        case Forward():
+            event = events.written(event, line, queued=line.end, delivery=1, status=status)
+            verb: list[Argument] = ["F", outcome.to, events.encode(event)]
+        case Wait():
+            event = events.written(event, line, queued=line.end, delivery=1, status=status)
+            verb = ["W", events.encode(event)]
+        case Finish():
+            event = events.written(event, line, delivery=1, status=status)
+            verb = ["E", *_end(event, b"", kept.events_s)]
+        case Die():
+            event = events.written(event, line, delivery=1, status=status, failure=outcome.failure)
+            verb = ["E", *_end(event, events.encode(event), kept.dead_s)]
+        case _:
+            assert_never(outcome)
+    return [*head, *verb, len(fields) // 2, *fields]
+
+
+def _status(outcome: Outcome, source: Source) -> Status:
+    match outcome:
+        case Forward(to=to):
+            if to == GATE:
+                return "retrying" if source.stream == CALL else "queued"
+            return "running"
+        case Wait():
+            return "waiting"
+        case Finish():
+            return "completed"
+        case Die(failure=failure):
+            return "cancelled" if failure.cause == "cancelled" else "failed"
+
+
+def _fields(outcome: Outcome, status: Status, line: Line) -> list[Argument]:
+    event = outcome.event
+    fields: list[Argument] = [
+        "status", status,
+        str(len(event.journal) + 1), events.encode(line),
+    ]  # fmt: skip
+    match outcome:
+        case Forward(to=to, response=response):
+            if to == CALL and event.lease:
+                fields += ["started", f"{line.end:.6f}", "deployment", event.lease.deployment]
+            if response:
+                fields += ["response", response]
+            if not event.journal:
+                fields += _first_fields(event)
+        case Wait():
+            fields += ["waiting_since", f"{line.end:.6f}"]
+        case Finish():
+            fields += _last_fields(event, line, None)
+        case Die(failure=failure):
+            if not event.journal:
+                fields += _first_fields(event)
+            fields += _last_fields(event, line, failure)
+    return fields
+
+
+def _first_fields(event: Event) -> list[Argument]:
+    """Begin the record of a direct producer's request; it repeats what accepting wrote."""
+    fields: list[Argument] = ["model", event.model, "created", f"{event.created:.6f}"]
+    if event.session:
+        fields += ["session", event.session]
+    if event.tenant:
+        fields += ["tenant", event.tenant]
+    return fields
+
+
+def _last_fields(event: Event, line: Line, failure: Failure | None) -> list[Argument]:
+    fields: list[Argument] = ["finished", f"{line.end:.6f}", "attempts", event.attempts]
+    if event.finish_reason:
+        fields += ["finish_reason", event.finish_reason]
+    if event.usage:
+        fields += ["usage", events.encode(event.usage)]
+    if failure:
+        fields += ["failure", events.encode(failure)]
+    return fields
+
+
+def _end(event: Event, letter: bytes, body_ttl_s: int) -> list[Argument]:
+    closing = Closing(
+        status=event.status,
+        generation=event.generation,
+        deltas=event.deltas,
+        finish_reason=event.finish_reason,
+        usage=event.usage,
+        failure=event.failure,
+    )
+    ended = msgspec.structs.replace(event, body=events.NO_BODY)
+    return [events.encode(ended), letter, events.encode(closing), body_ttl_s, event.session]

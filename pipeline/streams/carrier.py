@@ -1,0 +1,141 @@
+"""Carries outcomes out: gathers them while a transition is under way, writes them with the next."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import redis.exceptions
+
+from pipeline import clock
+from pipeline.event import Line
+from pipeline.flow import BY_NAME
+from pipeline.names import Names
+from pipeline.outcome import Forward, Outcome
+from pipeline.streams import carriage
+from pipeline.streams.carriage import Kept
+from pipeline.streams.holdings import Holdings, Running
+from pipeline.streams.link import Argument, Link, LinkError, Reply
+from pipeline.streams.scripts import TRANSITION
+
+log = logging.getLogger(__name__)
+
+#: Outcomes in one call of the script at the most: a bound on its time in Redis.
+MAX_BATCH: Final = 128
+
+#: The stream of the ended, and the group by which workers deliver callbacks from it.
+DONE, CALLBACK = "done", "callback"
+
+
+class Landed(msgspec.Struct, frozen=True):
+    """A hop's end that waits to be carried out."""
+
+    run: Running
+    outcome: Outcome
+
+
+class Carrier:
+    """The one writer of a process's transitions.
+
+    `take` is given what a transition brought along, in XREADGROUP's form.
+    """
+
+    def __init__(
+        self, link: Link, names: Names, consumer: str, kept: Kept, holdings: Holdings
+    ) -> None:
+        self._link = link
+        self._names = names
+        self._head: list[Argument] = [names.prefix, consumer, kept.replies_s]
+        self._kept = kept
+        self._holdings = holdings
+        self._landed: list[Landed] = []
+        self._wake = asyncio.Event()
+        #: While draining, nothing but the last hop's entries is taken along.
+        self.draining = False
+
+    def land(self, run: Running, outcome: Outcome) -> None:
+        """Hand over a hop's outcome."""
+        run.task = None
+        self._landed.append(Landed(run, outcome))
+        self._wake.set()
+
+    async def write(self, take: Callable[[Reply], int]) -> None:
+        """Carry outcomes out, for ever."""
+        while True:
+            await self._wake.wait()
+            batch, self._landed = self._landed[:MAX_BATCH], self._landed[MAX_BATCH:]
+            if not self._landed:
+                self._wake.clear()
+            try:
+                take(await self._transition(batch))
+            except redis.exceptions.ResponseError as error:
+                log.warning("A batch of %s was refused: %s; one by one", len(batch), error)
+                for landed in batch:
+                    take(await self._transition_alone(landed))
+
+    async def take_ranked(self, room: int) -> Reply:
+        """Take new requests, high before default before low, one slot in twenty left to each."""
+        reserve = room // 20 or int(clock.chance.random() * 20 < room)
+        reserve = min(reserve, room // 3)
+        _, taken = await self._link.run(
+            TRANSITION, [self._names.prefix], [*self._head, 0, 0, room, reserve]
+        )
+        return taken
+
+    async def _transition(self, batch: list[Landed]) -> Reply:
+        args: list[Argument] = [*self._head, len(batch)]
+        end = clock.now()
+        for landed in batch:
+            args += carriage.arguments(
+                landed.run.source, landed.outcome, _line(landed, end), self._kept
+            )
+        args += self._takes(batch)
+        refused, taken = await self._ask(args)
+        for landed in batch:
+            self._holdings.release(landed.run)
+        for index in refused:
+            run = batch[index - 1].run
+            log.warning("The transition of %s from %s was refused", run.event.id, run.source.group)
+        return taken
+
+    async def _transition_alone(self, landed: Landed) -> Reply:
+        try:
+            return await self._transition([landed])
+        except redis.exceptions.ResponseError:
+            log.exception("The outcome of %s could not be written", landed.run.event.id)
+            self._holdings.release(landed.run)
+            return []
+
+    async def _ask(self, args: list[Argument]) -> tuple[list[int], Reply]:
+        while True:
+            try:
+                refused, taken = await self._link.run(TRANSITION, [self._names.prefix], args)
+            except LinkError:
+                # Safe to ask again: what was done before the reply was lost is refused by the
+                # fence, and what it took is found when pending entries are adopted.
+                await self._link.up()
+            else:
+                return refused, taken
+
+    def _takes(self, batch: list[Landed]) -> list[Argument]:
+        """Ask for entries of the hops just forwarded to, and of `done`, in the same step."""
+        wanted = {landed.outcome.to for landed in batch if isinstance(landed.outcome, Forward)}
+        if self.draining:
+            wanted = {hop for hop in wanted if not BY_NAME[hop].to}
+        args: list[Argument] = [len(wanted) + 1, DONE, CALLBACK, MAX_BATCH]
+        for hop in wanted:
+            args += [hop, hop, min(self._holdings.room(hop), MAX_BATCH)]
+        return [*args, 0, 0]
+
+
+def _line(landed: Landed, end: float) -> Line:
+    event = landed.run.event
+    return Line(
+        hop=landed.run.source.group,
+        queued=event.queued,
+        start=landed.run.start,
+        end=end,
+        delivery=event.delivery,
+        facts=landed.outcome.facts,
+    )

@@ -1,0 +1,192 @@
+"""Reading stream entries into events: our own, and what direct producers write.
+
+A producer needs nothing of ours: its event is an OpenAI body, flat, or a `prompt` with
+`parameters`. Whatever cannot be read becomes an event that can be dead-lettered with its reason,
+and whose callback, if it named one, can be told.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from pipeline import clock
+from pipeline import event as events
+from pipeline.errors import BadRequest, Failure, SluiceError
+from pipeline.event import Event
+from pipeline.names import EVENT_FIELD, MAX_PRIORITY, MIN_PRIORITY, Lane
+
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+#: What a request has for a priority when only its stream tells it.
+LANE_PRIORITY: Final[Mapping[Lane, int]] = {"high": 10, "default": 0, "low": -10}
+
+#: How much of an entry that cannot be read is kept in its dead letter, in bytes.
+KEPT_BYTES: Final = 65536
+
+_OURS: Final = b'{"v":1,'
+_FIELD: Final = EVENT_FIELD.encode()
+
+#: Fields of a producer's event that are for us and not for the provider.
+OUR_FIELDS: Final = frozenset(
+    {
+        "request_id", "reply_to", "callback_queue", "priority", "timeout_s", "tenant",
+        "session_id", "webhook", "timestamp", "retry_count", "prompt", "parameters",
+        "system_instruction",
+    }
+)  # fmt: skip
+
+#: Names of parameters that a producer may use, and OpenAI's names for them.
+PARAMETERS: Final[Mapping[str, str]] = {"max_output_tokens": "max_tokens"}
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool = False
+
+
+class _Request(msgspec.Struct, kw_only=True):
+    """What we read of a producer's event; everything else passes through."""
+
+    request_id: str | None = None
+    model: str | None = None
+    messages: msgspec.Raw | None = None
+    input: msgspec.Raw | None = None
+    prompt: str | None = None
+    system_instruction: str | None = None
+    parameters: dict[str, msgspec.Raw] | None = None
+    stream: bool | None = False
+    stream_options: _StreamOptions | None = None
+    reply_to: str | None = None
+    callback_queue: str | None = None
+    priority: int | None = None
+    timeout_s: float | None = None
+    tenant: str | None = None
+    user: str | None = None
+    session_id: str | None = None
+    metadata: msgspec.Raw | None = None
+    traceparent: str | None = None
+
+
+class Malformed(Exception):
+    """An entry that is no request; carries the event with which it is dead-lettered."""
+
+    def __init__(self, event: Event, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.event = event
+        self.failure = failure
+
+
+def read(fields: list[bytes], *, lane: Lane | None, entry: str, default_model: str = "") -> Event:
+    """Read a stream entry, given as Redis gives it: names and values in turn.
+
+    `lane` tells that it came by a request stream, where producers write, too.
+    Raises `Malformed`.
+    """
+    payload = _payload(fields)
+    minted = f"xadd-{lane}-{entry}" if lane else f"lost-{entry}"
+    if payload is None:
+        raise _malformed(minted, b"", f"the entry has no field `{EVENT_FIELD}`")
+    try:
+        if lane is None or payload.startswith(_OURS):
+            return events.decode(payload)
+        return _from_producer(payload, lane, minted, default_model)
+    except msgspec.MsgspecError as error:
+        raise _malformed(minted, payload, f"`{EVENT_FIELD}` is not a request: {error}") from None
+    except UnicodeDecodeError:
+        raise _malformed(minted, payload, f"`{EVENT_FIELD}` is not UTF-8") from None
+    except SluiceError as error:
+        raise _malformed(minted, payload, error.message) from None
+
+
+def _payload(fields: list[bytes]) -> bytes | None:
+    for name, value in zip(fields[::2], fields[1::2], strict=True):
+        if name == _FIELD:
+            return value
+    return None
+
+
+def _from_producer(payload: bytes, lane: Lane, minted: str, default_model: str) -> Event:
+    payload.decode()
+    request = msgspec.json.decode(payload, type=_Request)
+    request_id = minted if request.request_id is None else request.request_id
+    if not REQUEST_ID.fullmatch(request_id):
+        raise BadRequest("`request_id` must match [A-Za-z0-9._-]{1,128}")
+    model = request.model or default_model
+    if not model:
+        raise BadRequest("`model` is missing and no default_model is configured")
+    priority = LANE_PRIORITY[lane] if request.priority is None else request.priority
+    if not MIN_PRIORITY <= priority <= MAX_PRIORITY:
+        raise BadRequest(f"`priority` is {priority}; it goes from -10 to 10")
+    now = clock.now()
+    body = _body(payload, request, model)
+    return Event(
+        id=request_id,
+        operation="embeddings" if request.messages is None and request.input else "chat",
+        model=model,
+        body=msgspec.Raw(body),
+        body_bytes=len(body),
+        stream=bool(request.stream),
+        include_usage=bool(request.stream_options and request.stream_options.include_usage),
+        priority=priority,
+        created=now,
+        deadline=now + request.timeout_s if request.timeout_s else 0.0,
+        tenant=request.tenant or "",
+        user=request.user or "",
+        session=request.session_id or "",
+        reply_to=request.reply_to or request.callback_queue or "",
+        metadata=request.metadata or events.NO_BODY,
+        traceparent=request.traceparent or "",
+        queued=now,
+    )
+
+
+def _body(payload: bytes, request: _Request, model: str) -> bytes:
+    given = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+    body = {name: value for name, value in given.items() if name not in OUR_FIELDS}
+    body["model"] = msgspec.Raw(msgspec.json.encode(model))
+    if request.messages is None and request.input is None:
+        if request.prompt is None:
+            raise BadRequest("one of `messages`, `prompt` and `input` is needed")
+        body["messages"] = msgspec.Raw(msgspec.json.encode(_messages(request)))
+    for name, value in (request.parameters or {}).items():
+        body.setdefault(PARAMETERS.get(name, name), value)
+    return msgspec.json.encode(body)
+
+
+def _messages(request: _Request) -> list[dict[str, str]]:
+    messages = [{"role": "user", "content": request.prompt or ""}]
+    if request.system_instruction:
+        messages.insert(0, {"role": "system", "content": request.system_instruction})
+    return messages
+
+
+class _Addressed(msgspec.Struct):
+    reply_to: str = ""
+    callback_queue: str = ""
+
+
+def _malformed(request_id: str, payload: bytes, reason: str) -> Malformed:
+    """Keep what can be kept of an entry that cannot be read."""
+    try:
+        addressed = msgspec.json.decode(payload, type=_Addressed)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        addressed = _Addressed()
+    text = payload[:KEPT_BYTES].decode(errors="replace")
+    event = Event(
+        id=request_id,
+        model="",
+        body=msgspec.Raw(msgspec.json.encode(text)),
+        body_bytes=len(payload),
+        created=clock.now(),
+        reply_to=addressed.reply_to or addressed.callback_queue,
+        queued=clock.now(),
+    )
+    failure = Failure(
+        message=reason,
+        type="invalid_request_error",
+        code="malformed_event",
+        status=400,
+        cause="malformed",
+    )
+    return Malformed(event, failure)

@@ -1,0 +1,108 @@
+"""Signs of life of a worker process, given from a thread that its event loop cannot starve.
+
+Only what a worker without a sign of life holds is ever claimed. A loop that has not turned for
+`STUCK_S` is as good as dead, and the signs stop.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import redis
+
+from pipeline import clock
+from pipeline.names import Names
+from pipeline.streams.connection import sync_client
+
+log = logging.getLogger(__name__)
+
+#: A loop that has not turned for so long counts as dead, in seconds.
+STUCK_S: Final = 60.0
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker tells of itself; `status` shows it."""
+
+    pid: int
+    host: str
+    started: float
+    running: dict[str, int]
+    version: str = ""
+
+
+class Liveness:
+    """The thread that keeps one worker's key alive; `on_gap` is told when it had lapsed."""
+
+    def __init__(
+        self,
+        url: str,
+        names: Names,
+        consumer: str,
+        liveness_s: float,
+        facts: Callable[[], Facts],
+        on_gap: Callable[[], None],
+    ) -> None:
+        self._client = sync_client(url, name=f"sluice-alive-{consumer}")
+        self._names = names
+        self._consumer = consumer
+        self._ttl_ms = int(liveness_s * 1000)
+        self._beat_s = liveness_s / 3
+        self._facts = facts
+        self._on_gap = on_gap
+        self._stop = threading.Event()
+        self._loop = asyncio.get_running_loop()
+        self._turned = clock.monotonic()
+        self._parent = os.getppid()
+        self._thread = threading.Thread(target=self._run, name="liveness", daemon=True)
+
+    def start(self) -> None:
+        """Give the first sign and start the thread. Raises `redis.RedisError`."""
+        self._beat()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Give no more signs and withdraw the last, so that others may claim at once."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(self._beat_s + 10)
+        try:
+            self._client.delete(self._names.worker(self._consumer))
+        except redis.RedisError as error:
+            log.info("The sign of life could not be withdrawn: %s", error)
+        self._client.close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._beat_s):
+            self._loop.call_soon_threadsafe(self._turn)
+            if os.getppid() != self._parent:
+                log.warning("The parent process is gone; stopping")
+                os.kill(os.getpid(), signal.SIGTERM)
+                self._parent = os.getppid()
+            if clock.monotonic() - self._turned > STUCK_S:
+                log.error("The event loop has not turned for %.0f s", STUCK_S)
+                continue
+            try:
+                if not self._beat():
+                    self._loop.call_soon_threadsafe(self._on_gap)
+            except redis.RedisError as error:
+                log.warning("No sign of life could be given: %s", error)
+
+    def _turn(self) -> None:
+        self._turned = clock.monotonic()
+
+    def _beat(self) -> bool:
+        """Set the key and follow Redis's clock; tells whether the key had still been there."""
+        pipe = self._client.pipeline(transaction=False)
+        key = self._names.worker(self._consumer)
+        pipe.set(key, msgspec.json.encode(self._facts()), px=self._ttl_ms, get=True)
+        pipe.sadd(self._names.workers, self._consumer)
+        pipe.time()
+        pipe.get(self._names.clock)
+        before, _, (seconds, micros), offset = pipe.execute()
+        clock.follow(seconds + micros / 1e6 + float(offset or 0))
+        return before is not None

@@ -1,0 +1,185 @@
+"""Providers that are configured by a variable being set, and what is not acted on yet."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import Settings, load, not_yet
+
+
+def deployments(settings: Settings, model: str) -> list[str]:
+    return [f"{one.provider}/{one.model}" for one in settings.models[model].deployments]
+
+
+def test_without_a_provider_the_simulated_one_serves() -> None:
+    settings = load(environ={})
+    assert settings.providers["simulated"].base_url == "http://127.0.0.1:8081/v1"
+    assert settings.needs_simulator
+    assert (deployments(settings, "fast"), deployments(settings, "quality")) == (
+        ["simulated/fast"],
+        ["simulated/quality"],
+    )
+    moved = load(environ={"SLUICE_SIMULATE__PORT": "9000", "SLUICE_SIMULATE__HOST": "::1"})
+    assert moved.providers["simulated"].base_url == "http://[::1]:9000/v1"
+    assert moved.needs_simulator
+
+
+TABLE: list[tuple[Mapping[str, str], str, str, list[str]]] = [
+    ({"OPENAI_API_KEY": "a"}, "openai", "https://api.openai.com/v1", ["a"]),
+    (
+        {"OPENAI_API_KEY": "a", "OPENAI_BASE_URL": "http://h/v1/"},
+        "openai",
+        "http://h/v1",
+        ["a"],
+    ),
+    (
+        {"OPENROUTER_API_KEYS": "a, b,,a"},
+        "openrouter",
+        "https://openrouter.ai/api/v1",
+        ["a", "b"],
+    ),
+    ({"OPENROUTER_API_KEY": "c"}, "openrouter", "https://openrouter.ai/api/v1", ["c"]),
+    (
+        {"OPENROUTER_API_KEY": "c", "OPENROUTER_API_KEYS": "a,c"},
+        "openrouter",
+        "https://openrouter.ai/api/v1",
+        ["a", "c"],
+    ),
+    ({"OLLAMA_HOST": "127.0.0.1"}, "ollama", "http://127.0.0.1:11434/v1", []),
+    ({"OLLAMA_HOST": "0.0.0.0:1"}, "ollama", "http://127.0.0.1:1/v1", []),
+    ({"OLLAMA_HOST": "box:99/"}, "ollama", "http://box:99/v1", []),
+    ({"OLLAMA_HOST": "[::1]"}, "ollama", "http://[::1]:11434/v1", []),
+    ({"OLLAMA_HOST": "https://box"}, "ollama", "https://box/v1", []),
+    ({"OLLAMA_HOST": "https://box/api/v1"}, "ollama", "https://box/api/v1", []),
+]
+
+
+@pytest.mark.parametrize(("environ", "name", "base_url", "keys"), TABLE)
+def test_a_variable_configures_a_provider(
+    environ: Mapping[str, str], name: str, base_url: str, keys: list[str]
+) -> None:
+    settings = load(environ=environ)
+    provider = settings.providers[name]
+    assert list(settings.providers) == [name]
+    assert (provider.kind, provider.base_url) == (name, base_url)
+    assert [key.reveal() for key in provider.keys] == keys
+    assert provider.any_model
+    assert not settings.needs_simulator
+    assert {model.split("/")[0] for model in deployments(settings, "fast")} == {name}
+
+
+def test_providers_fall_back_in_the_order_of_the_design() -> None:
+    environ = {"OLLAMA_HOST": "h", "OPENROUTER_API_KEY": "b", "OPENAI_API_KEY": "a"}
+    settings = load(environ=environ)
+    order = [name.split("/")[0] for name in deployments(settings, "quality")]
+    assert order == ["openai", "openrouter", "ollama"]
+
+
+def test_the_seeds_variables_reach_limits_models_and_ladder() -> None:
+    settings = load(
+        environ={
+            "OPENAI_API_KEY": "a",
+            "LLM_RPM": "500",
+            "LLM_TPM": "100000",
+            "OPENROUTER_API_KEYS": "b",
+            "OPENROUTER_MODEL": "google/gemini-pro",
+            "KEYS_MAX_PER_MINUTE": "10",
+            "QUEUE_RETRY_DELAYS": "60, 600",
+        }
+    )
+    assert settings.providers["openai"].limits.rpm == 500
+    assert settings.providers["openai"].limits.tpm == 100_000
+    assert settings.providers["openrouter"].limits.rpm == 10
+    assert deployments(settings, "fast")[1] == "openrouter/google/gemini-pro"
+    assert deployments(settings, "quality")[1] == "openrouter/google/gemini-pro"
+    assert settings.ladder == (60, 600)
+
+
+def test_a_file_with_providers_is_the_whole_truth(tmp_path: Path) -> None:
+    path = tmp_path / "sluice.yaml"
+    path.write_text(
+        "providers: {local: {kind: ollama}}\n"
+        "models: {fast: {deployments: [{provider: local, model: m}]}}"
+    )
+    environ = {"OPENAI_API_KEY": "a", "QUEUE_RETRY_DELAYS": "1", "GEMINI_API_KEY": "x"}
+    settings = load(path, environ=environ)
+    assert list(settings.providers) == ["local"]
+    assert list(settings.models) == ["fast"]
+    assert settings.ladder == (60, 600, 3600, 86_400)
+    assert not_yet(settings) == []
+
+
+def test_a_file_may_add_models_to_providers_of_the_environment(tmp_path: Path) -> None:
+    path = tmp_path / "sluice.yaml"
+    path.write_text("models: {fast: {deployments: [{provider: openai, model: mine}]}}\nladder: [5]")
+    settings = load(path, environ={"OPENAI_API_KEY": "a", "QUEUE_RETRY_DELAYS": "1"})
+    assert deployments(settings, "fast") == ["openai/mine"]
+    assert deployments(settings, "quality") == ["openai/gpt-4o"]
+    assert settings.ladder == (5,)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("ANTHROPIC_API_KEY", "anthropic"),
+        ("GEMINI_API_KEY", "gemini"),
+        ("AZURE_OPENAI_API_KEY", "azure"),
+        ("AZURE_OPENAI_ENDPOINT", "azure"),
+    ],
+)
+def test_a_provider_that_cannot_be_spoken_to_yet_is_left_out_aloud(name: str, kind: str) -> None:
+    settings = load(environ={name: "x"})
+    assert list(settings.providers) == ["simulated"]
+    assert not_yet(settings) == [
+        f"{name}: {kind} is not served by this version yet; it is left out"
+    ]
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    names = ("OPENAI_API_KEY", "OPENROUTER_API_KEYS", "OLLAMA_HOST", "GEMINI_API_KEY", "LLM_RPM")
+    assert load(environ=dict.fromkeys(names, " ")) == load(environ={})
+
+
+def test_nothing_is_promised_silently(tmp_path: Path) -> None:
+    path = tmp_path / "sluice.yaml"
+    path.write_text(f"""
+providers:
+  one: {{kind: vllm, keys: [a], limits: {{rpm: 1, concurrency: 5}}, proxy: "http://p"}}
+  many: {{kind: vllm, keys: [a, b], limits: {{concurrency: 5}}, cooldown_s: 1}}
+  account: {{kind: vllm, keys: [a, b], limits: {{concurrency: 5}}, limits_per: account}}
+models:
+  fast:
+    strategy: cost
+    on_limit: refuse
+    deployments:
+      - {{provider: one, model: m, limits: {{tpd: 1, concurrency: 2}}}}
+      - {{provider: one, model: m, weight: 2}}
+ladder: [1]
+tenants:
+  acme: {{tokens: ["sha256:{"0" * 64}"], models: [f*], priority: 1, limits: {{rpm: 1}},
+    users: {{default: {{rpm: 1}}}}}}
+telemetry: {{otlp_endpoint: "http://h"}}
+""")
+    yet = "not acted on by this version yet"
+    assert not_yet(load(path, environ={})) == [
+        f"providers.one.proxy: {yet}",
+        f"providers.one.limits.rpm: {yet}",
+        "providers.one.limits.concurrency: m is listed in 2 ways and each is limited by itself; "
+        f"over all of them it is {yet}",
+        f"providers.many.cooldown_s: {yet}",
+        f"providers.many.limits.concurrency: for each of several keys it is {yet}",
+        f"models.fast.strategy: {yet}",
+        f"models.fast.on_limit: {yet}",
+        f"models.fast.deployments[0].limits.tpd: {yet}",
+        f"models.fast.deployments[1].weight: {yet}",
+        f"ladder: {yet}",
+        f"tenants.acme.priority: {yet}",
+        f"tenants.acme.limits.rpm: {yet}",
+        f"tenants.acme.users.default: {yet}",
+        f"telemetry.otlp_endpoint: {yet}",
+    ]
+
+
+def test_the_defaults_promise_nothing_that_is_not_there() -> None:
+    assert not_yet(load(environ={})) == []

@@ -1,0 +1,194 @@
+"""The third hop: calls the deployment and passes its deltas on as they come."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from pipeline import clock
+from pipeline.catalog import Catalog
+from pipeline.errors import RETRYABLE, Failure, SluiceError, UpstreamError
+from pipeline.event import Event, Facts
+from pipeline.flow import CALL, GATE, RESPOND
+from pipeline.limits.admission import Admission, candidates
+from pipeline.outcome import Die, Forward, Outcome
+from pipeline.streams.replies import Replies, ReplyWriter
+from workers.deadline import overdue
+from workers.providers.base import Deltas, ProviderCall, Reply, Timeouts
+from workers.providers.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+
+class Means(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call needs of its process."""
+
+    catalog: Catalog
+    admission: Admission
+    upstream: Upstream
+    replies: Replies
+    #: Fetches the body of a request that was too large to travel.
+    body_of: Callable[[str], Awaitable[bytes | None]]
+
+
+class Cancelled(SluiceError):
+    """The client wants the answer no more."""
+
+    status, code, cause = 499, "cancelled", "cancelled"
+
+
+async def call(event: Event, *, means: Means) -> Outcome:
+    """Call the leased deployment once.
+
+    In: an event with a lease.
+    Out: to respond with the answer; back to the gate when another candidate may do better; dead
+    when none is left, when the provider refuses the request itself, or when the stream was cut
+    after deltas had gone out.
+    Twice: a second run begins a new generation of the reply, which shuts out the first one's
+    late deltas; the lease is given back once.
+    """
+    if late := overdue(event, CALL):
+        await means.admission.settle(event)
+        return Die(event, late)
+    if event.delivery > 1:
+        await means.admission.renew([event])
+    generation = event.leg * 1_000_000 + (event.attempts + 1) * 1_000 + event.delivery
+    event = msgspec.structs.replace(event, attempts=event.attempts + 1, generation=generation)
+    writer = means.replies.open(event.id, generation)
+    start = clock.monotonic()
+    facts: Facts = {"deployment": event.lease.deployment if event.lease else ""}
+    try:
+        reply = await _answer(event, means, writer, facts)
+    except SluiceError as error:
+        await writer.flushed()
+        outcome = _failed(event, error.failure(), writer, facts)
+    else:
+        outcome = _answered(event, reply, writer, facts)
+    finally:
+        facts["call_ms"] = round((clock.monotonic() - start) * 1000, 2)
+        await means.admission.settle(event)
+    return outcome
+
+
+async def _answer(event: Event, means: Means, writer: ReplyWriter, facts: Facts) -> Reply:
+    request = await _request(event, means)
+    if not event.stream:
+        return await means.upstream.complete(request)
+    stream = means.upstream.stream(request)
+    start = clock.monotonic()
+    try:
+        async for deltas in stream:
+            if not writer.place and not writer.pending:
+                facts["first_delta_ms"] = round((clock.monotonic() - start) * 1000, 2)
+            writer.write(_wanted(event, deltas))
+            if writer.refused:
+                break
+        await writer.flushed()
+    finally:
+        await stream.aclose()
+    if writer.cancelled:
+        raise Cancelled("The client cancelled the request")
+    return stream.reply()
+
+
+async def _request(event: Event, means: Means) -> ProviderCall:
+    assert event.lease is not None
+    deployment = means.catalog.deployment(event.lease.deployment)
+    provider = means.catalog.provider(deployment.provider)
+    body = event.body if event.has_body else await means.body_of(event.id)
+    if not body:
+        raise UpstreamError(
+            Failure(
+                message="The request's body is no longer in Redis", code="body_lost", status=500
+            )
+        )
+    keys = provider.keys
+    return ProviderCall(
+        request_id=event.id,
+        attempt=event.attempts,
+        operation=event.operation,
+        base_url=provider.base_url,
+        kind=provider.kind,
+        model=deployment.model,
+        key=keys[event.lease.key % len(keys)].reveal() if keys else "",
+        body=body,
+        stream=event.stream,
+        timeout=Timeouts(
+            connect_s=provider.timeout.connect_s,
+            first_byte_s=provider.timeout.first_byte_s,
+            idle_s=provider.timeout.idle_s,
+            total_s=provider.timeout.total_s,
+        ),
+        proxy=provider.proxy.reveal() if provider.proxy else "",
+    )
+
+
+def _wanted(event: Event, deltas: Deltas) -> list[bytes]:
+    """Leave out the usage chunk, which we asked for, where the client did not."""
+    if event.include_usage or deltas.usage_at < 0:
+        return deltas.chunks
+    return [chunk for at, chunk in enumerate(deltas.chunks) if at != deltas.usage_at]
+
+
+def _answered(event: Event, reply: Reply, writer: ReplyWriter, facts: Facts) -> Outcome:
+    answered = msgspec.structs.replace(
+        event,
+        usage=reply.usage,
+        finish_reason=reply.finish_reason,
+        deltas=writer.place,
+        failure=None,
+    )
+    facts["status"] = reply.status
+    if reply.upstream_id:
+        facts["upstream_id"] = reply.upstream_id
+    return Forward(answered, RESPOND, facts, reply.response)
+
+
+def _failed(event: Event, failure: Failure, writer: ReplyWriter, facts: Facts) -> Outcome:
+    facts |= {"cause": failure.cause, "status": failure.status, "error": failure.message[:200]}
+    event = msgspec.structs.replace(event, deltas=writer.place)
+    if failure.cause == "cancelled":
+        return Die(event, failure, facts)
+    if writer.place:
+        # Deltas have gone out: beginning again elsewhere would not be one answer.
+        return Die(event, _interrupted(failure), facts)
+    if failure.cause not in RETRYABLE:
+        return Die(event, failure, facts)
+    assert event.lease is not None
+    tried = msgspec.structs.replace(
+        event, tried=(*event.tried, event.lease.deployment), lease=None, failure=failure
+    )
+    if candidates(tried):
+        return Forward(tried, GATE, facts)
+    return Die(tried, _exhausted(tried, failure), facts)
+
+
+def _interrupted(failure: Failure) -> Failure:
+    return msgspec.structs.replace(
+        failure,
+        message=f"The stream was cut: {failure.message}",
+        code="stream_interrupted",
+        cause="interrupted",
+        status=502,
+    )
+
+
+def _exhausted(event: Event, last: Failure) -> Failure:
+    """Tell that every candidate has failed, and how the last one did."""
+    if last.cause == "credentials":
+        status, code = 502, "upstream_credentials_exhausted"
+    else:
+        status, code = 503, "provider_exhausted"
+    return Failure(
+        message=f"Every candidate for `{event.model}` failed; the last one: {last.message}",
+        type="server_error",
+        code=code,
+        status=status,
+        cause="exhausted",
+        retry_after_s=last.retry_after_s,
+        metadata={
+            "attempts": event.attempts,
+            "tried": list(event.tried),
+            "last": {"cause": last.cause, "status": last.status, "code": last.code},
+        },
+    )

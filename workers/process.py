@@ -1,0 +1,177 @@
+"""One worker process: everything its hops need, built, started and stopped in order."""
+
+import asyncio
+import functools
+import logging
+import os
+import socket
+from collections.abc import Callable, Coroutine, Mapping
+from importlib import metadata
+from typing import Any, Final
+
+from pipeline import clock
+from pipeline.catalog import Catalog
+from pipeline.errors import StartError
+from pipeline.event import Event
+from pipeline.flow import CALL, GATE, RESPOND, ROUTE
+from pipeline.limits.admission import RENEW_S, Admission
+from pipeline.names import Names
+from pipeline.outcome import Outcome
+from pipeline.settings import Settings
+from pipeline.streams.callbacks import Callbacks
+from pipeline.streams.carriage import Kept
+from pipeline.streams.engine import Engine, EngineOptions
+from pipeline.streams.keeper import Keeper, Limits
+from pipeline.streams.link import Link, LinkError
+from pipeline.streams.liveness import Facts, Liveness
+from pipeline.streams.replies import Replies
+from workers.call import Means
+from workers.providers.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+#: The async functions of the hops, by name.
+HopFunctions = Mapping[str, Callable[..., Coroutine[Any, Any, Outcome]]]
+
+
+def consumer_name() -> str:
+    """Make a consumer's name; new at each start, as a container keeps its host and pid."""
+    return f"{socket.gethostname()}-{os.getpid()}-{clock.chance.getrandbits(32):08x}"
+
+
+class WorkerProcess:
+    """The hops of one process from start to drain; lives on one event loop."""
+
+    def __init__(self, settings: Settings, functions: HopFunctions) -> None:
+        self._settings = settings
+        self._names = Names(settings.redis.namespace)
+        self._consumer = consumer_name()
+        self._url = settings.redis.address
+        self._link = Link(self._url, name=f"sluice-worker-{self._consumer}")
+        self._admission = Admission(self._link, self._names)
+        self._upstream = Upstream()
+        self._engine = self._make_engine(functions)
+        self._keeper = Keeper(self._engine, self._limits(), settings.workers.scan_s, self._look)
+        self._liveness: Liveness | None = None
+        self._started = clock.now()
+        self._renewed = clock.monotonic()
+
+    async def start(self) -> None:
+        """Connect and begin to take events. Raises `StartError`."""
+        try:
+            await self._link.open()
+        except (LinkError, TimeoutError, OSError) as error:
+            raise StartError(f"Redis cannot be reached: {error}. Is redis.url right?") from None
+        await self._check_redis()
+        self._liveness = Liveness(
+            self._url,
+            self._names,
+            self._consumer,
+            self._settings.workers.liveness_s,
+            self._facts,
+            self._on_gap,
+        )
+        self._liveness.start()
+        await self._engine.start()
+        self._keeper.start()
+        log.info("Worker %s started", self._consumer)
+
+    async def stop_reading(self) -> None:
+        """Take nothing new."""
+        await self._keeper.stop()
+        await self._engine.stop_reading()
+
+    async def drain(self) -> None:
+        """Finish what is under way, at most `grace_s`; what is left others will claim at once."""
+        left = await self._engine.drain(self._settings.workers.grace_s)
+        if left:
+            log.warning(
+                "Left %s entries to other workers after %.0f s",
+                left,
+                self._settings.workers.grace_s,
+            )
+        if self._liveness:
+            await asyncio.to_thread(self._liveness.stop)
+        await self._upstream.close()
+        await self._link.close()
+        log.info("Worker %s stopped", self._consumer)
+
+    def _make_engine(self, functions: HopFunctions) -> Engine:
+        means = Means(
+            catalog=Catalog(self._settings),
+            admission=self._admission,
+            upstream=self._upstream,
+            replies=Replies(self._link, self._names),
+            body_of=self._body_of,
+        )
+        bound = {
+            ROUTE: functools.partial(functions[ROUTE], catalog=means.catalog),
+            GATE: functools.partial(functions[GATE], admission=self._admission),
+            CALL: functools.partial(functions[CALL], means=means),
+            RESPOND: functions[RESPOND],
+        }
+        retention, workers = self._settings.retention, self._settings.workers
+        options = EngineOptions(
+            url=self._url,
+            consumer=self._consumer,
+            kept=Kept(
+                replies_s=int(retention.replies_s),
+                events_s=int(retention.events_s),
+                dead_s=int(retention.dead_s),
+            ),
+            calls=workers.calls,
+            max_deliveries=workers.max_deliveries,
+            default_model=self._settings.gateway.default_model,
+        )
+        callbacks = Callbacks(self._link, self._names, retention.reply_to_max_entries)
+        return Engine(options, self._names, self._link, bound, callbacks.deliver)
+
+    def _limits(self) -> Limits:
+        retention = self._settings.retention
+        return Limits(
+            events_s=int(retention.events_s),
+            dead_s=int(retention.dead_s),
+            max_entries=retention.max_entries,
+        )
+
+    async def _body_of(self, request_id: str) -> bytes | None:
+        while True:
+            try:
+                body: bytes | None = await self._link.call("GET", self._names.body(request_id))
+            except LinkError:
+                await self._link.up()
+            else:
+                return body
+
+    async def _look(self) -> None:
+        """What the keeper does beside its own duties: leases."""
+        await self._admission.sweep()
+        if clock.monotonic() - self._renewed > RENEW_S:
+            self._renewed = clock.monotonic()
+            await self._admission.renew(self._engine.holdings.events(CALL))
+
+    def _facts(self) -> Facts:
+        return Facts(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            started=self._started,
+            running={hop: n for hop, n in self._engine.holdings.held.items() if n},
+            version=metadata.version("sluice"),
+        )
+
+    def _on_gap(self) -> None:
+        """Others may have taken over what is ours: see what is left of it."""
+        log.warning("The signs of life had lapsed; looking what others have claimed")
+        self._adopting = asyncio.create_task(self._engine.adopt(), name="adopt")
+
+    async def _check_redis(self) -> None:
+        policy = await self._link.call("CONFIG", "GET", "maxmemory-policy")
+        if policy and policy[1] != b"noeviction":
+            log.warning(
+                "Redis may evict what was accepted: maxmemory-policy is %s, set it to noeviction",
+                policy[1].decode(),
+            )
+
+
+#: Seconds that starting may take before it counts as failed.
+START_S: Final = 30.0

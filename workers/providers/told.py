@@ -1,0 +1,103 @@
+"""Reads what a provider says of an error, in any of the forms that are about.
+
+OpenAI `{"error": {…}}`, Ollama `{"error": "…"}`, older vLLM `{"object": "error", "message": …}`,
+Google's list of one error, FastAPI's `{"detail": …}`, and the HTML page of a proxy in between.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+#: A provider's message is cut here; a page that is no message sooner.
+MESSAGE_CHARS: Final = 2000
+PAGE_CHARS: Final = 200
+
+_PAGE_NOISE: Final = re.compile(r"(?is)<(script|style|head).*?</\1\s*>|<[^>]*>|\s+")
+_decoder = msgspec.json.Decoder()
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What an error's body says; an empty message: nothing."""
+
+    #: Whether the body has the form of an error at all.
+    is_error: bool = False
+    message: str = ""
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
+    #: The HTTP status that the body itself names; 0: none.
+    status: int = 0
+    #: The error object whole.
+    fields: Mapping[str, object] = {}
+
+    @property
+    def moderated(self) -> bool:
+        """Whether the request's content was refused (OpenRouter tells the reasons)."""
+        metadata = self.fields.get("metadata")
+        return isinstance(metadata, dict) and "reasons" in metadata
+
+
+def told(body: bytes) -> Told:
+    """Read an error's body, whatever it is."""
+    try:
+        document: object = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Told(message=_page(body))
+    if isinstance(document, list) and document:
+        document = document[0]
+    if not isinstance(document, dict):
+        return Told(message=_cut(str(document), PAGE_CHARS))
+    error = document.get("error")
+    if isinstance(error, dict):
+        return _of_object(error)
+    if isinstance(error, str) and error:
+        return Told(is_error=True, message=_cut(error), type=_text(document.get("type")))
+    if "error" in (document.get("object"), document.get("type")):
+        return _of_object(document)
+    return _of_other(document)
+
+
+def _of_object(error: Mapping[str, object]) -> Told:
+    code = error.get("code")
+    number = _status(code)
+    return Told(
+        is_error=True,
+        message=_cut(_text(error.get("message")) or _text(error.get("status")) or ""),
+        type=_text(error.get("type")) or _text(error.get("status")),
+        code=None if number or code is None else str(code),
+        param=_text(error.get("param")),
+        status=number,
+        fields=error,
+    )
+
+
+def _of_other(document: Mapping[str, object]) -> Told:
+    """Read an object that is an error by its status alone."""
+    said = document.get("message") or document.get("detail") or document.get("errors")
+    if not said:
+        return Told()
+    message = said if isinstance(said, str) else msgspec.json.encode(said).decode()
+    return Told(message=_cut(message), type=_text(document.get("type")), fields=document)
+
+
+def _status(code: object) -> int:
+    """Tell the status that stands in place of a code, as a number or in digits."""
+    if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) == 3:
+        code = int(code)
+    return code if isinstance(code, int) and 300 <= code < 600 else 0
+
+
+def _page(body: bytes) -> str:
+    text = body[:65536].decode("utf-8", "replace")
+    return _cut(_PAGE_NOISE.sub(" ", text), PAGE_CHARS)
+
+
+def _cut(text: str, length: int = MESSAGE_CHARS) -> str:
+    text = " ".join(text.split()) if length == PAGE_CHARS else text.strip()
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
