@@ -14,9 +14,16 @@ Serve = Callable[[Exchange], Awaitable[None]]
 class Endpoint:
     """An ASGI application of one path, with a function for each method."""
 
-    def __init__(self, *, get: Serve | None = None, post: Serve | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        get: Serve | None = None,
+        post: Serve | None = None,
+        other: Serve | None = None,
+    ) -> None:
         served = {"GET": get, "HEAD": get, "POST": post}
         self._serve = {method: serve for method, serve in served.items() if serve}
+        self._other = other
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; a bug is answered, too, and goes on to the server's log."""
@@ -24,7 +31,8 @@ class Endpoint:
         try:
             await self._answer(exchange)
         except SluiceError as error:
-            await refuse(exchange, error.failure())
+            if not exchange.started:
+                await refuse(exchange, error.failure())
         except ClientGone:
             exchange.gone = True
         finally:
@@ -33,7 +41,7 @@ class Endpoint:
 
     async def _answer(self, exchange: Exchange) -> None:
         method: str = exchange.scope["method"]
-        serve = self._serve.get(method)
+        serve = self._serve.get(method, self._other)
         if serve is not None:
             await serve(exchange)
             return
@@ -48,4 +56,4 @@ async def _collapse(exchange: Exchange) -> None:
     if not exchange.started:
         await refuse(exchange, BROKEN)
     elif exchange.closing_frame:
-        await exchange.finish(exchange.closing_frame)
+        await exchange.finish(exchange.closing_frame())

@@ -33,6 +33,11 @@ LOST: Final = Failure(
     message="The request's record is gone: it was purged, or Redis lost it.", code="server_error"
 )
 BROKEN: Final = Failure(message="The gateway failed on this request.", code="internal_error")
+CUT: Final = Failure(
+    message="The gateway failed in the middle of this stream.",
+    code="stream_interrupted",
+    cause="interrupted",
+)
 RESTARTED: Final = Failure(
     message="The stream was cut: the call was begun anew after parts of its answer had gone out.",
     code="stream_interrupted",

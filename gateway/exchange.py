@@ -1,8 +1,9 @@
 """One HTTP request and its answer, straight on ASGI: the hot routes cannot afford more."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
+from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
@@ -23,7 +24,7 @@ class ClientGone(Exception):
 
 
 class Exchange:
-    """One request; its answer is either whole (`answer`) or a stream (`begin`, `write`, `finish`)."""
+    """One request; its answer is whole (`answer`) or a stream (`begin`, `write`, `finish`)."""
 
     __slots__ = (
         "_receive", "_send", "closing_frame", "finished", "gone", "headers", "request_id",
@@ -38,8 +39,8 @@ class Exchange:
         #: Ours, also where the client sent an X-Request-Id of its own.
         self.request_id = clock.new_id()
         self.stream_type = SSE_TYPE
-        #: What a stream has to end with when something of ours breaks in the middle of it.
-        self.closing_frame = b""
+        #: Gives what a stream has to end with when something of ours breaks in the middle of it.
+        self.closing_frame: Callable[[], bytes] | None = None
         self.started = False
         self.finished = False
         self.gone = False
@@ -54,6 +55,11 @@ class Exchange:
     def header(self, name: bytes) -> str:
         """Give a header's text, or nothing; `name` is in lower case."""
         return self.headers.get(name, b"").decode("latin-1")
+
+    def query(self, name: str) -> str:
+        """Give the last value of a parameter in the query, or nothing."""
+        values = parse_qs(self.scope["query_string"].decode("latin-1")).get(name)
+        return values[-1] if values else ""
 
     async def body(self, most_bytes: int) -> bytes:
         """Read the body. Raises `BodyTooLarge` as soon as that is known, and `ClientGone`."""
@@ -75,8 +81,8 @@ class Exchange:
 
     async def answer(self, status: int, body: bytes, headers: Headers = (JSON_TYPE,)) -> None:
         """Send the whole answer."""
-        length = (b"content-length", b"%d" % len(body))
-        await self._start(status, [*headers, length])
+        length = () if status == 204 else ((b"content-length", b"%d" % len(body)),)
+        await self._start(status, [*headers, *length])
         self.finished = True
         await self._send({"type": "http.response.body", "body": body})
 

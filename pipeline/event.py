@@ -25,11 +25,12 @@ NO_BODY: Final = msgspec.Raw(b"")
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One hop's line in the journal; times are Unix seconds on Redis's clock."""
+    """One hop's line in the journal; times are Unix seconds on Redis's clock.
+
+    The wait before a hop is the time since the end of the line before, or since `created`.
+    """
 
     hop: str
-    #: When the entry had been written to the hop's stream, as the hop before it saw it.
-    queued: float = 0.0
     start: float
     end: float
     #: How often the entry had been delivered: 1 unless a worker died with it.
@@ -80,6 +81,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     include_usage: bool = False
     priority: int = 0
     created: float
+    #: Whether a program wrote it to a request stream itself.
+    direct: bool = False
     #: Point in time after which nobody waits for the answer; 0: never.
     deadline: float = 0.0
     tenant: str = ""
@@ -98,9 +101,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     lease: Lease | None = None
     #: Provider calls begun, over all legs.
     attempts: int = 0
-    #: When the entry now in the stream was written.
-    queued: float = 0.0
-    #: How often that entry has been delivered; told by the engine on reading, never written.
+    #: How often its entry has been delivered; told by the engine on reading, never written.
     delivery: int = 1
     #: Entries that the latest generation of the reply holds, its closing not counted.
     deltas: int = 0

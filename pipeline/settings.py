@@ -97,7 +97,8 @@ def load(
 def _is_news(fault: str, told: list[str]) -> bool:
     """Tell whether nothing at the fault's place is told already: one is the other's cause."""
     place = fault.partition(": ")[0]
-    return not any(other.startswith(place) for other in told)
+    places = (f"{place}:", f"{place}.", f"{place}[")
+    return not any(other.startswith(places) for other in told)
 
 
 def _default_path(env: Mapping[str, str]) -> Path | None:

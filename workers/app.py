@@ -5,6 +5,7 @@ own does, started, stopped and drained by Dramatiq's worker hooks.
 """
 
 import asyncio
+import inspect
 import logging
 import sys
 import threading
@@ -20,7 +21,7 @@ from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
 from pipeline.errors import StartError
-from pipeline.flow import BY_NAME
+from pipeline.flow import BY_NAME, CALL, GATE, RESPOND, ROUTE
 from pipeline.settings import Settings, load
 from pipeline.streams.broker import StreamBroker
 from workers.call import call
@@ -64,7 +65,7 @@ class EngineLife(Middleware):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process: WorkerProcess | None = None
 
-    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002 - Dramatiq's form
         """Start the engine; end the process with one line when that is not possible."""
         self._loop = uvloop.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="engine", daemon=True).start()
@@ -75,12 +76,12 @@ class EngineLife(Middleware):
             # Dramatiq would only log an exception and go on with nothing to run.
             sys.exit(1)
 
-    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002 - Dramatiq's form
         """Take nothing new."""
         if self._process:
             self._run(self._process.stop_reading(), START_S)
 
-    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002 - Dramatiq's form
         """Finish what is under way."""
         if self._process:
             self._run(self._process.drain(), self._settings.workers.grace_s + START_S)
@@ -97,7 +98,7 @@ class EngineLife(Middleware):
 
 def _functions(broker: Broker) -> HopFunctions:
     """Reach the hops' own coroutines behind the actors, which Dramatiq wraps for its threads."""
-    return {hop: broker.actors[hop].fn.__wrapped__ for hop in BY_NAME}
+    return {hop: inspect.unwrap(broker.actors[hop].fn) for hop in BY_NAME}
 
 
 def _make_broker() -> HopBroker:
@@ -115,5 +116,7 @@ def _make_broker() -> HopBroker:
 broker = _make_broker()
 dramatiq.set_broker(broker)
 
-for hop in (route, gate, call, respond):
-    dramatiq.actor(hop, actor_name=hop.__name__, queue_name=hop.__name__, broker=broker)
+dramatiq.actor(queue_name=ROUTE, broker=broker)(route)
+dramatiq.actor(queue_name=GATE, broker=broker)(gate)
+dramatiq.actor(queue_name=CALL, broker=broker)(call)
+dramatiq.actor(queue_name=RESPOND, broker=broker)(respond)

@@ -12,7 +12,6 @@ from typing import Any, Final
 from pipeline import clock
 from pipeline.catalog import Catalog
 from pipeline.errors import StartError
-from pipeline.event import Event
 from pipeline.flow import CALL, GATE, RESPOND, ROUTE
 from pipeline.limits.admission import RENEW_S, Admission
 from pipeline.names import Names
@@ -20,7 +19,7 @@ from pipeline.outcome import Outcome
 from pipeline.settings import Settings
 from pipeline.streams.callbacks import Callbacks
 from pipeline.streams.carriage import Kept
-from pipeline.streams.engine import Engine, EngineOptions
+from pipeline.streams.engine import Engine, EngineOptions, Hop
 from pipeline.streams.keeper import Keeper, Limits
 from pipeline.streams.link import Link, LinkError
 from pipeline.streams.liveness import Facts, Liveness
@@ -104,7 +103,7 @@ class WorkerProcess:
             replies=Replies(self._link, self._names),
             body_of=self._body_of,
         )
-        bound = {
+        bound: dict[str, Hop] = {
             ROUTE: functools.partial(functions[ROUTE], catalog=means.catalog),
             GATE: functools.partial(functions[GATE], admission=self._admission),
             CALL: functools.partial(functions[CALL], means=means),

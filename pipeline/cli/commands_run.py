@@ -1,6 +1,5 @@
 """The commands that run parts of Sluice, and `check`: what `--help` says of them."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,6 +7,7 @@ import typer
 from pipeline.cli.options import AsJson, Config, Namespace, RedisUrl, Where
 
 _RUN = "Run"
+_SIM_PORT = "Else simulate.port; 0 takes a free one."
 
 Port = Annotated[
     int,
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
         (up, "sluice up --port 9000"),
         (gateway, "sluice gateway --redis-url redis://10.0.0.5:6379/0 --port 8080"),
         (workers, "sluice workers --redis-url redis://10.0.0.5:6379/0 --processes 4"),
-        (simulate, "sluice simulate --set first_token_ms=300 error_rate=0.1"),
+        (simulate, "sluice simulate --set ttft_ms=300 --set error_rate=0.1"),
         (check, "sluice check --config sluice.yaml --show --redis"),
     ):
         app.command(rich_help_panel=_RUN, epilog=f"Example: {example}")(function)
@@ -86,16 +86,16 @@ def workers(
 
 def simulate(
     config: Config = None,
-    host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "",
+    host: Annotated[str, typer.Option("--host", show_default=False, help="Where to listen.")] = "",
     port: Annotated[
-        int | None, typer.Option("--port", "-p", min=0, max=65535, help="0 takes a free one.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Make every run the same.")] = None,
-    settings: Annotated[
+        int, typer.Option("--port", "-p", min=-1, max=65535, show_default=False, help=_SIM_PORT)
+    ] = -1,
+    seed: Annotated[str, typer.Option("--seed", metavar="N", help="Make every run the same.")] = "",
+    pairs: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="How calls go; may be given again."),
     ] = None,
-    list_options: Annotated[
+    explain: Annotated[
         bool, typer.Option("--options", help="List what --set can name, and leave.")
     ] = False,
 ) -> None:
@@ -105,7 +105,10 @@ def simulate(
     """
     from pipeline.cli import serve
 
-    serve.simulate(Where(config), host, port, [*_seed(seed), *_pairs(settings), *_help(list_options)])
+    extra = [f"--seed={seed}"] if seed else []
+    extra += ["--set", *pairs] if pairs else []
+    extra += ["--help"] if explain else []
+    serve.simulate(Where(config), host, port, extra)
 
 
 def check(
@@ -115,7 +118,9 @@ def check(
     show: Annotated[
         bool, typer.Option("--show", help="Print the effective configuration, secrets masked.")
     ] = False,
-    redis: Annotated[bool, typer.Option("--redis", help="Ask Redis whether it will do, too.")] = False,
+    redis: Annotated[
+        bool, typer.Option("--redis", help="Ask Redis whether it will do, too.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Validate the configuration and name every fault with its path."""

@@ -8,6 +8,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Final
 
 from pipeline.cli.child import Child, Part
@@ -114,28 +115,35 @@ class Crew:
                 if post.child:
                     post.child.terminate()
             grace_s = max((post.part.grace_s for post in stage), default=0.0)
-            await self._until(lambda stage=stage: self._hurried or _empty(stage), grace_s)
+            await self._until(partial(self._is_done, stage), grace_s)
             for post in stage:
                 if post.child:
                     self.report.note(f"{post.part.name} did not end in time and is killed")
                     post.child.kill()
-            await self._until(lambda stage=stage: _empty(stage), _KILL_TIMEOUT_S)
+            await self._until(partial(_is_empty, stage), _KILL_TIMEOUT_S)
 
     async def reload(self, settled: Callable[[Child], Awaitable[None]]) -> None:
         """Start every part anew, one after another; `settled` waits until the new one works."""
         for post in self.posts:
-            if self.is_stopping or not post.child:
-                continue
-            old = post.child
-            self.report.note(f"{post.part.name} is reloaded")
-            post.reloading = True
-            old.terminate()
-            await self._until(lambda post=post: not post.reloading, post.part.grace_s)
-            if post.reloading:
-                old.kill()
-            await self._until(lambda post=post: not post.reloading, _KILL_TIMEOUT_S)
-            if post.child:
-                await settled(post.child)
+            if not self.is_stopping:
+                await self._reload(post, settled)
+
+    async def _reload(self, post: Post, settled: Callable[[Child], Awaitable[None]]) -> None:
+        old = post.child
+        if old is None:
+            return
+        self.report.note(f"{post.part.name} is reloaded")
+        post.reloading = True
+        old.terminate()
+        await self._until(lambda: not post.reloading, post.part.grace_s)
+        if post.reloading:
+            old.kill()
+        await self._until(lambda: not post.reloading, _KILL_TIMEOUT_S)
+        if post.child:
+            await settled(post.child)
+
+    def _is_done(self, stage: Sequence[Post]) -> bool:
+        return self._hurried or _is_empty(stage)
 
     def _fill(self, post: Post) -> None:
         post.timer = None
@@ -165,7 +173,10 @@ class Crew:
         post.deaths = post.deaths + 1 if child.age_s < AT_ONCE_S else 0
         if post.deaths >= (MAX_AT_ONCE_LATER if self.was_ready else MAX_AT_ONCE):
             last = "".join(f"\n  {line}" for line in child.tail)
-            self.give_up(f"{ended}, for the {post.deaths}th time at once after its start. Its last lines:{last}")
+            self.give_up(
+                f"{ended}, for the {post.deaths}th time at once after its start. "
+                f"Its last lines:{last}"
+            )
             return
         self.report.note(f"{ended}; starting it again in {pause_s:g} s", "bold red")
         loop = asyncio.get_running_loop()
@@ -179,7 +190,7 @@ class Crew:
                     await self._changed.wait()
 
 
-def _empty(stage: Sequence[Post]) -> bool:
+def _is_empty(stage: Sequence[Post]) -> bool:
     return all(post.child is None for post in stage)
 
 

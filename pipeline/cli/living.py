@@ -1,6 +1,6 @@
 """Who lives: workers by their keys, gateways by their latest sign."""
 
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import redis
@@ -32,11 +32,12 @@ class Gateway(msgspec.Struct, kw_only=True):
 
 def alive(client: redis.Redis, names: Names) -> list[Worker]:
     """List the workers that live."""
-    registered = client.smembers(names.workers)
+    registered = cast("set[bytes]", client.smembers(names.workers))
     consumers = sorted(name.decode() for name in registered)
     if not consumers:
         return []
-    facts = client.mget([names.worker(consumer) for consumer in consumers])
+    keys = [names.worker(consumer) for consumer in consumers]
+    facts = cast("list[bytes | None]", client.mget(keys))
     return [_worker(name, fact) for name, fact in zip(consumers, facts, strict=True) if fact]
 
 
@@ -49,9 +50,9 @@ def _worker(name: str, fact: bytes) -> Worker:
 
 def gateways(client: redis.Redis, names: Names, now: float) -> list[Gateway]:
     """List the gateways that live; `now` is Redis's time in Unix seconds."""
-    listed = client.zrangebyscore(
-        names.gateways, now - GATEWAY_SILENCE_S, "+inf", withscores=True
-    )
+    oldest = now - GATEWAY_SILENCE_S
+    reply = client.zrangebyscore(names.gateways, oldest, "+inf", withscores=True)
+    listed = cast("list[tuple[bytes, float]]", reply)
     return [
         Gateway(name=name.decode(), silent_s=round(max(0.0, now - sign), 1))
         for name, sign in listed

@@ -28,7 +28,10 @@ RedisUrl = Annotated[
 Namespace = Annotated[
     str,
     typer.Option(
-        "--namespace", metavar="NAME", show_default=False, help="What all names in Redis begin with."
+        "--namespace",
+        metavar="NAME",
+        show_default=False,
+        help="What all names in Redis begin with.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

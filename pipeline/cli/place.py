@@ -65,16 +65,22 @@ class Place(msgspec.Struct, frozen=True):
     @property
     def shown_url(self) -> str:
         """Give Redis's address without its password."""
-        return str(RedisUrl(self.redis_url))
+        return shown(self.redis_url)
 
     @contextmanager
     def client(self, *, block_s: float = 0.0) -> Iterator[redis.Redis]:
         """Open a client; any error of Redis within becomes RedisUnavailable, with the address."""
-        with readable_errors(self.redis_url), sync_client(
-            self.redis_url, block_s=block_s, name="sluice-cli"
-        ) as client:
+        with (
+            readable_errors(self.redis_url),
+            sync_client(self.redis_url, block_s=block_s, name="sluice-cli") as client,
+        ):
             client.ping()
             yield client
+
+
+def shown(redis_url: str) -> str:
+    """Give an address of Redis without its password."""
+    return str(RedisUrl(redis_url))
 
 
 @contextmanager
@@ -85,7 +91,7 @@ def readable_errors(redis_url: str) -> Iterator[None]:
     except (redis.RedisError, OSError) as error:
         if isinstance(error, OSError) and not isinstance(error, redis.RedisError | TimeoutError):
             raise
-        raise RedisUnavailable(f"Redis at {RedisUrl(redis_url)}: {error}") from None
+        raise RedisUnavailable(f"Redis at {shown(redis_url)}: {error}") from None
     except ValueError as error:
         raise SettingsError([f"redis.url: {error}"], "the configuration") from None
 

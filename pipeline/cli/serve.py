@@ -41,14 +41,11 @@ def workers(where: Where) -> int:
 
 
 def simulate(where: Where, host: str, port: int, extra: Sequence[str]) -> None:
-    """Become the simulated provider; where it listens is as configured unless given."""
-    settings = place.load_settings(where)
-    address = ("--host", host or settings.simulate.host, "--port", str(port))
-    become((*parts.simulator_command(), *address, *extra))
-
-
-def become(arguments: Sequence[str]) -> None:
-    """Go on as another program under the same pid."""
+    """Become the simulated provider; a port below 0 and an empty host are as configured."""
+    configured = place.load_settings(where).simulate
+    chosen = configured.port if port < 0 else port
+    address = ("--host", host or configured.host, "--port", str(chosen))
+    arguments = (*parts.simulator_command(), *address, *extra)
     os.execv(arguments[0], arguments)  # noqa: S606 - no shell is wanted
 
 

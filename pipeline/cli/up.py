@@ -106,7 +106,9 @@ class _Up:
         if own:
             overrides["redis.url"] = own.url
         handed = environment(plan.where.config, overrides)
-        simulated = [parts.simulator(plan.settings, handed)] if plan.settings.needs_simulator else []
+        simulated = (
+            [parts.simulator(plan.settings, handed)] if plan.settings.needs_simulator else []
+        )
         self._workers = parts.workers(plan.settings, handed)
         stages = [simulated, self._workers, parts.gateways(plan.settings, handed)]
         names = [part.name for stage in stages for part in stage]
@@ -154,11 +156,13 @@ class _Up:
 
     def _show_parts(self) -> None:
         redis_pid = str(self._own.pid) if self._own else "–"
-        shown = str(place.RedisUrl(self._redis_url))
+        shown = place.shown(self._redis_url)
         rows = [("redis", shown, redis_pid)]
-        for post in self._crew.posts:
-            if post.child:
-                rows.append((post.part.name, post.part.address or "–", str(post.child.pid)))
+        rows += [
+            (post.part.name, post.part.address or "–", str(post.child.pid))
+            for post in self._crew.posts
+            if post.child
+        ]
         self._report.table(rows)
 
     async def _become_ready(self) -> None:
@@ -169,10 +173,9 @@ class _Up:
             groups = {
                 post.child.pid for post in crew.posts if post.part in self._workers and post.child
             }
-            return (
-                readiness.workers_state(self._redis_url, names, groups)
-                or readiness.gateway_state(url)
-            )
+            return readiness.workers_state(
+                self._redis_url, names, groups
+            ) or readiness.gateway_state(url)
 
         state = await readiness.until_ready(
             ask, lambda text: self._report.note(f"waiting: {text}", "dim"), lambda: crew.is_stopping
@@ -192,7 +195,9 @@ class _Up:
             '"messages": [{"role": "user", "content": "Hello"}]}'
         )
         header = "-H 'content-type: application/json'"
-        self._report.say(f"\n[bold green]Sluice is ready:[/] {url}/v1 is the base URL for OpenAI clients.")
+        self._report.say(
+            f"\n[bold green]Sluice is ready:[/] {url}/v1 is the base URL for OpenAI clients."
+        )
         self._report.say("Try:")
         self._report.command(f"curl -N {url}/v1/chat/completions {header} -d '{body}'")
         self._report.say("Ctrl-C stops it.")

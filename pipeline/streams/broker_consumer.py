@@ -46,6 +46,7 @@ class StreamConsumer(Consumer):
         self._holdings = session.holdings(keys.queue)
         self._buffer: deque[Entry] = deque()
         self._looks = 0
+        self._is_closed = False
         self._reader = BlockingRead(session.client, keys, self._name)
         with ExitStack() as undo, redis_errors_as_dramatiq():
             undo.callback(self._reader.close)
@@ -90,6 +91,9 @@ class StreamConsumer(Consumer):
 
     def close(self) -> None:
         """End the read, and put back now what was read and not handed out."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         connected = self._end_read()
         while self._buffer:
             self._session.settle_entry(self._keys, self._buffer.popleft()[0], "requeue")

@@ -2,7 +2,8 @@
 
 A busy queue batches by itself: what comes while a call is under way goes with the next. While
 Redis is away the settlements are kept and tried again; there are never more of them than entries
-that were read. A repeated settlement finds the entry gone and changes nothing.
+that were read. A repeated settlement finds the entry gone and changes nothing. A process that is
+killed within the millisecond between an actor's end and its settling runs that message again.
 """
 
 import logging
@@ -14,7 +15,6 @@ from typing import Final
 
 import redis
 
-from pipeline import clock
 from pipeline.streams.broker_keys import QueueKeys
 from pipeline.streams.broker_scripts import BrokerScripts, Settlement
 
@@ -40,6 +40,9 @@ class Settler:
         self._consumer = consumer
         self._on_settled = on_settled
         self._waiting: deque[Settlement] = deque()
+        #: How many settlements ever came, and how many of them Redis has heard.
+        self._submitted = 0
+        self._heard = 0
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="broker-settler", daemon=True)
@@ -49,12 +52,14 @@ class Settler:
         """Have an entry settled soon."""
         with self._changed:
             self._waiting.append(settlement)
+            self._submitted += 1
             self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until Redis has heard everything submitted so far; False if time ran out."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._waiting, timeout_s)
+            so_far = self._submitted
+            return self._changed.wait_for(lambda: self._heard >= so_far, timeout_s)
 
     def close(self, timeout_s: float) -> bool:
         """Flush and end the thread; False if something is left, which will be delivered again."""
@@ -102,9 +107,9 @@ class Settler:
         with self._changed:
             for _ in batch:
                 self._waiting.popleft()
+            self._heard += len(batch)
             self._changed.notify_all()
 
     def _pause(self, seconds: float) -> None:
-        until = clock.monotonic() + seconds
         with self._changed:
-            self._changed.wait_for(lambda: self._closing, until - clock.monotonic())
+            self._changed.wait_for(lambda: self._closing, seconds)

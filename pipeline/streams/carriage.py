@@ -36,10 +36,10 @@ def arguments(source: Source, outcome: Outcome, line: Line, kept: Kept) -> list[
     fields = _fields(outcome, status, line)
     match outcome:
         case Forward():
-            event = events.written(event, line, queued=line.end, delivery=1, status=status)
+            event = events.written(event, line, delivery=1, status=status)
             verb: list[Argument] = ["F", outcome.to, events.encode(event)]
         case Wait():
-            event = events.written(event, line, queued=line.end, delivery=1, status=status)
+            event = events.written(event, line, delivery=1, status=status)
             verb = ["W", events.encode(event)]
         case Finish():
             event = events.written(event, line, delivery=1, status=status)
@@ -67,33 +67,40 @@ def _status(outcome: Outcome, source: Source) -> Status:
 
 
 def _fields(outcome: Outcome, status: Status, line: Line) -> list[Argument]:
+    """Give what changes in the record, the new lines of the journal among it.
+
+    From route to gate nothing changes that is worth a write: its line comes with the next.
+    """
     event = outcome.event
-    fields: list[Argument] = [
-        "status", status,
-        str(len(event.journal) + 1), events.encode(line),
-    ]  # fmt: skip
+    fields: list[Argument] = []
+    lines = (*event.journal, line)
+    if event.direct and len(lines) == 1:
+        fields = _first_fields(event, status)
     match outcome:
         case Forward(to=to, response=response):
+            if len(lines) == 1:
+                return fields
             if to == CALL and event.lease:
                 fields += ["started", f"{line.end:.6f}", "deployment", event.lease.deployment]
             if response:
                 fields += ["response", response]
-            if not event.journal:
-                fields += _first_fields(event)
         case Wait():
             fields += ["waiting_since", f"{line.end:.6f}"]
         case Finish():
             fields += _last_fields(event, line, None)
         case Die(failure=failure):
-            if not event.journal:
-                fields += _first_fields(event)
             fields += _last_fields(event, line, failure)
+    fields += ["status", status]
+    for number in range(1 if len(lines) == 2 else len(lines), len(lines) + 1):
+        fields += [str(number), events.encode(lines[number - 1])]
     return fields
 
 
-def _first_fields(event: Event) -> list[Argument]:
-    """Begin the record of a direct producer's request; it repeats what accepting wrote."""
-    fields: list[Argument] = ["model", event.model, "created", f"{event.created:.6f}"]
+def _first_fields(event: Event, status: Status) -> list[Argument]:
+    """Begin the record of a direct producer's request."""
+    fields: list[Argument] = [
+        "status", status, "model", event.model, "created", f"{event.created:.6f}",
+    ]  # fmt: skip
     if event.session:
         fields += ["session", event.session]
     if event.tenant:
@@ -113,6 +120,7 @@ def _last_fields(event: Event, line: Line, failure: Failure | None) -> list[Argu
 
 
 def _end(event: Event, letter: bytes, body_ttl_s: int) -> list[Argument]:
+    """Give what an end writes; a body that travelled has no key of its own to expire."""
     closing = Closing(
         status=event.status,
         generation=event.generation,
@@ -122,4 +130,6 @@ def _end(event: Event, letter: bytes, body_ttl_s: int) -> list[Argument]:
         failure=event.failure,
     )
     ended = msgspec.structs.replace(event, body=events.NO_BODY)
+    if event.has_body:
+        body_ttl_s = 0
     return [events.encode(ended), letter, events.encode(closing), body_ttl_s, event.session]

@@ -133,7 +133,6 @@ def _line(landed: Landed, end: float) -> Line:
     event = landed.run.event
     return Line(
         hop=landed.run.source.group,
-        queued=event.queued,
         start=landed.run.start,
         end=end,
         delivery=event.delivery,

@@ -8,7 +8,7 @@ of them, and brings along the entries that its transitions made.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -138,6 +138,8 @@ class Engine:
         skip = len(self.names.prefix) + 1
         for stream, entries in reply:
             source = stream.decode()[skip:]
+            if source == DONE:
+                entries = self._acknowledge_quiet(entries)  # noqa: PLW2901 - the rest of them
             for entry, fields in entries:
                 self.begin(source, entry.decode(), fields, 1)
                 taken += 1
@@ -162,7 +164,7 @@ class Engine:
             event = msgspec.structs.replace(event, delivery=delivery)
         run = self.holdings.hold(source, event)
         if stream == DONE:
-            self._begin_callback(run)
+            run.task = asyncio.create_task(self._run_callback(run))
         elif delivery > self.options.max_deliveries:
             self._carrier.land(run, Die(event, _poison(delivery - 1)))
         else:
@@ -198,22 +200,24 @@ class Engine:
         )
         self._carrier.land(run, Die(run.event, failure, {"error": type(error).__name__}))
 
-    def _begin_callback(self, run: Running) -> None:
-        if run.event.reply_to:
-            run.task = asyncio.create_task(self._run_callback(run))
-        else:
-            self._acknowledge(run)
+    def _acknowledge_quiet(self, entries: list[Reply]) -> list[Reply]:
+        """Be done with what ended without a callback, which is nearly all; give the rest."""
+        quiet = [entry for entry, fields in entries if b'"reply_to":' not in fields[1]]
+        if not quiet:
+            return entries
+        self._acknowledge(DONE, CALLBACK, quiet)
+        return [row for row in entries if b'"reply_to":' in row[1][1]]
 
     async def _run_callback(self, run: Running) -> None:
-        await self._call_back(run.event)
-        self._acknowledge(run)
+        if run.event.reply_to:
+            await self._call_back(run.event)
+        self._acknowledge(run.source.stream, run.source.group, [run.source.entry])
+        self.holdings.release(run)
 
-    def _acknowledge(self, run: Running) -> None:
-        key = self.names.hop(run.source.stream)
-        acked = self.link.call("XACK", key, run.source.group, run.source.entry)
+    def _acknowledge(self, stream: str, group: str, entries: Sequence[bytes | str]) -> None:
+        acked = self.link.call("XACK", self.names.hop(stream), group, *entries)
         # A lost acknowledgement leaves the entry pending; it is found again, and is quick.
         acked.add_done_callback(lambda future: future.cancelled() or future.exception())
-        self.holdings.release(run)
 
     async def adopt(self) -> None:
         """Make what Redis holds as ours and what we hold agree, after a connection was lost.

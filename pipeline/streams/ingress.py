@@ -6,7 +6,6 @@ from typing import Final
 import msgspec
 import redis.exceptions
 
-from pipeline import clock
 from pipeline import event as events
 from pipeline.errors import QueueFull, RedisUnavailable
 from pipeline.event import Event
@@ -101,7 +100,6 @@ def _arguments(event: Event, body: bytes, inbox: str) -> list[Argument]:
         event,
         body=msgspec.Raw(body) if travels else events.NO_BODY,
         body_bytes=len(body),
-        queued=clock.now(),
     )
     fields = record_fields(event)
     return [

@@ -50,8 +50,8 @@ class _Request(msgspec.Struct, kw_only=True):
 
     request_id: str | None = None
     model: str | None = None
-    messages: msgspec.Raw | None = None
-    input: msgspec.Raw | None = None
+    messages: msgspec.Raw = events.NO_BODY
+    input: msgspec.Raw = events.NO_BODY
     prompt: str | None = None
     system_instruction: str | None = None
     parameters: dict[str, msgspec.Raw] | None = None
@@ -64,7 +64,7 @@ class _Request(msgspec.Struct, kw_only=True):
     tenant: str | None = None
     user: str | None = None
     session_id: str | None = None
-    metadata: msgspec.Raw | None = None
+    metadata: msgspec.Raw = events.NO_BODY
     traceparent: str | None = None
 
 
@@ -122,7 +122,9 @@ def _from_producer(payload: bytes, lane: Lane, minted: str, default_model: str) 
     body = _body(payload, request, model)
     return Event(
         id=request_id,
-        operation="embeddings" if request.messages is None and request.input else "chat",
+        operation="embeddings"
+        if _given(request.input) and not _given(request.messages)
+        else "chat",
         model=model,
         body=msgspec.Raw(body),
         body_bytes=len(body),
@@ -135,9 +137,9 @@ def _from_producer(payload: bytes, lane: Lane, minted: str, default_model: str) 
         user=request.user or "",
         session=request.session_id or "",
         reply_to=request.reply_to or request.callback_queue or "",
-        metadata=request.metadata or events.NO_BODY,
+        metadata=request.metadata,
         traceparent=request.traceparent or "",
-        queued=now,
+        direct=True,
     )
 
 
@@ -145,7 +147,7 @@ def _body(payload: bytes, request: _Request, model: str) -> bytes:
     given = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
     body = {name: value for name, value in given.items() if name not in OUR_FIELDS}
     body["model"] = msgspec.Raw(msgspec.json.encode(model))
-    if request.messages is None and request.input is None:
+    if not _given(request.messages) and not _given(request.input):
         if request.prompt is None:
             raise BadRequest("one of `messages`, `prompt` and `input` is needed")
         body["messages"] = msgspec.Raw(msgspec.json.encode(_messages(request)))
@@ -159,6 +161,10 @@ def _messages(request: _Request) -> list[dict[str, str]]:
     if request.system_instruction:
         messages.insert(0, {"role": "system", "content": request.system_instruction})
     return messages
+
+
+def _given(value: msgspec.Raw) -> bool:
+    return len(memoryview(value)) > 0
 
 
 class _Addressed(msgspec.Struct):
@@ -180,7 +186,7 @@ def _malformed(request_id: str, payload: bytes, reason: str) -> Malformed:
         body_bytes=len(payload),
         created=clock.now(),
         reply_to=addressed.reply_to or addressed.callback_queue,
-        queued=clock.now(),
+        direct=True,
     )
     failure = Failure(
         message=reason,

@@ -19,25 +19,21 @@
 local prefix, me, replies_s = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local LANES = {'high', 'default', 'low'}
 local CLOSING = '999999999-0'
-local at = 4
+local at = 5
 local refused = {}
-
-local function argument()
-  at = at + 1
-  return ARGV[at]
-end
 
 -- A write that needs no memory lets the writes after it pass when Redis is full: what was
 -- accepted must be able to end.
 if tonumber(ARGV[4]) > 0 then redis.call('DEL', prefix .. ':nothing') end
 
 local inboxes = {}
-local function tell(record, id, entry, closing)
-  local known = redis.call('HMGET', record, 'inboxes', 'response')
-  for name in string.gmatch(known[1] or '', '%S+') do
+local function tell(inbox_names, id, entry, closing, record)
+  for name in string.gmatch(inbox_names, '%S+') do
     local inbox = string.gsub(name, '%+$', '')
     local frame = closing
-    if inbox ~= name and known[2] then frame = closing .. '\n' .. known[2] end
+    if inbox ~= name then
+      frame = closing .. '\n' .. (redis.call('HGET', record, 'response') or '')
+    end
     inboxes[inbox] = inboxes[inbox] or {}
     local box = inboxes[inbox]
     box[#box + 1] = id
@@ -48,73 +44,87 @@ end
 local function finish(id, record, event, letter, closing, body_ttl_s, session)
   redis.call('XADD', prefix .. ':done', '*', 'event', event, 'id', id)
   if letter ~= '' then redis.call('XADD', prefix .. ':dead', '*', 'event', letter, 'id', id) end
-  local turn = redis.call('HGET', record, 'turn') or '1'
-  local entry = turn .. CLOSING
-  redis.pcall('XADD', prefix .. ':reply:' .. id, entry, 'event', closing)
-  tell(record, id, entry, closing)
+  local known = redis.call('HMGET', record, 'turn', 'inboxes')
+  local entry = (known[1] or '1') .. CLOSING
+  local reply = prefix .. ':reply:' .. id
+  redis.pcall('XADD', reply, entry, 'event', closing)
+  if known[2] then tell(known[2], id, entry, closing, record) end
   redis.call('EXPIRE', record, replies_s)
-  redis.call('EXPIRE', prefix .. ':reply:' .. id, replies_s)
-  redis.call('EXPIRE', prefix .. ':body:' .. id, body_ttl_s)
-  redis.call('HDEL', prefix .. ':parked', id)
+  redis.call('EXPIRE', reply, replies_s)
+  if body_ttl_s ~= '0' then redis.call('EXPIRE', prefix .. ':body:' .. id, body_ttl_s) end
   if session ~= '' then redis.call('EXPIRE', prefix .. ':session:' .. session, replies_s) end
 end
 
-local function duplicate(source, record, entry)
-  -- A producer that repeats a write gets one answer: the first entry is the request.
+-- What a request's lane entry is to us: 'ours' as accepted over HTTP, 'new' from a direct
+-- producer, or 'repeated': a producer that repeats a write gets one answer.
+local function origin(source, id, record, entry)
   local mine = string.sub(source, 10) .. ':' .. entry
   local known = redis.call('HGET', record, 'entry')
   if not known then
     redis.call('HSET', record, 'entry', mine)
-    return false
+    return 'new'
   end
-  return known ~= mine
+  return known == mine and 'ours' or 'repeated'
 end
 
+-- Accepting over HTTP has done this; a direct producer's request joins its session here.
 local function join_session(id, record)
-  -- Accepting over HTTP has done this; a direct producer's request joins its session here.
-  local known = redis.call('HMGET', record, 'session', 'turn')
-  if known[1] and known[1] ~= '' and not known[2] then
-    redis.call('HSET', record, 'turn', redis.call('RPUSH', prefix .. ':session:' .. known[1], id))
+  local session = redis.call('HGET', record, 'session')
+  if session then
+    local turn = redis.call('RPUSH', prefix .. ':session:' .. session, id)
+    redis.call('HSET', record, 'turn', turn)
   end
 end
 
-local outcomes = tonumber(ARGV[4])
-for index = 1, outcomes do
-  local source, group, entry, id, verb = argument(), argument(), argument(), argument(), argument()
-  local arguments = {}
-  local count = (verb == 'F' and 2) or (verb == 'W' and 1) or 5
-  for a = 1, count do arguments[a] = argument() end
-  local n = tonumber(argument())
-  local fields = {}
-  for f = 1, 2 * n do fields[f] = argument() end
+local settled = {}
+local function settle(source, group, entry)
+  local key = source .. ' ' .. group
+  local list = settled[key]
+  if not list then
+    list = {source = source, group = group}
+    settled[key] = list
+  end
+  list[#list + 1] = entry
+end
+
+local WORDS = {F = 2, W = 1, E = 5}
+for index = 1, tonumber(ARGV[4]) do
+  local source, group, entry, id, verb = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+  local word = at + 5
+  local count = word + WORDS[verb]
+  local first, last = count + 1, count + 2 * ARGV[count]
+  at = last + 1
 
   local stream = prefix .. ':' .. source
   local record = prefix .. ':request:' .. id
-  local from_lane = string.sub(source, 1, 9) == 'requests:'
   if #redis.call('XPENDING', stream, group, entry, entry, 1, me) == 0 then
     refused[#refused + 1] = index
   else
-    if from_lane and duplicate(source, record, entry) then
+    local from = 'hop'
+    if string.sub(source, 1, 9) == 'requests:' then from = origin(source, id, record, entry) end
+    if from == 'repeated' then
       redis.call('HINCRBY', prefix .. ':counters', 'duplicates', 1)
     else
-      if n > 0 then redis.call('HSET', record, unpack(fields)) end
-      if from_lane then join_session(id, record) end
+      if last > first then redis.call('HSET', record, unpack(ARGV, first, last)) end
+      if from == 'new' then join_session(id, record) end
       if verb == 'F' then
-        redis.call('XADD', prefix .. ':' .. arguments[1], '*', 'event', arguments[2])
-      elseif verb == 'W' then
-        if redis.call('HGET', prefix .. ':parked', id) == 'woken' then
-          redis.call('HDEL', prefix .. ':parked', id)
-          redis.call('XADD', stream, '*', 'event', arguments[1])
-        else
-          redis.call('HSET', prefix .. ':parked', id, arguments[1])
-        end
+        redis.call('XADD', prefix .. ':' .. ARGV[word], '*', 'event', ARGV[word + 1])
+      elseif verb == 'E' then
+        finish(id, record, unpack(ARGV, word, word + 4))
+      elseif redis.call('HGET', prefix .. ':parked', id) == 'woken' then
+        redis.call('HDEL', prefix .. ':parked', id)
+        redis.call('XADD', stream, '*', 'event', ARGV[word])
       else
-        finish(id, record, unpack(arguments))
+        redis.call('HSET', prefix .. ':parked', id, ARGV[word])
       end
     end
-    redis.call('XACK', stream, group, entry)
-    if not from_lane then redis.call('XDEL', stream, entry) end
+    settle(source, group, entry)
   end
+end
+for _, list in pairs(settled) do
+  local stream = prefix .. ':' .. list.source
+  redis.call('XACK', stream, list.group, unpack(list))
+  if string.sub(list.source, 1, 9) ~= 'requests:' then redis.call('XDEL', stream, unpack(list)) end
 end
 if #refused > 0 then redis.call('HINCRBY', prefix .. ':counters', 'refused', #refused) end
 
@@ -135,14 +145,12 @@ local function take(source, group, count)
   return #got[1][2]
 end
 
-local takes = tonumber(argument())
-for _ = 1, takes do
-  local source, group, count = argument(), argument(), tonumber(argument())
-  take(source, group, count)
-end
+local takes = tonumber(ARGV[at])
+for i = at + 1, at + 3 * takes, 3 do take(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])) end
+at = at + 3 * takes
 
 -- High goes before default before low, and one slot in twenty stays for each lower lane.
-local slots, reserve = tonumber(argument()), tonumber(argument())
+local slots, reserve = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
 if slots > 0 then
   local free = slots - take('requests:high', 'route', slots - 2 * reserve)
   free = free - take('requests:default', 'route', free - reserve)

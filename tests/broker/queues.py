@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import redis
 from dramatiq.message import Message
@@ -22,7 +23,7 @@ def note(number: int = 0, queue: str = "default") -> Message[None]:
 
 def dead_letters(client: redis.Redis, keys: QueueKeys = KEYS) -> list[dict[bytes, bytes]]:
     """List the fields of the dead letters of a queue."""
-    return [fields for _, fields in client.xrange(keys.dead)]
+    return [cast("dict[bytes, bytes]", fields) for _, fields in client.xrange(keys.dead) or ()]
 
 
 def pending(client: redis.Redis, keys: QueueKeys = KEYS) -> int:

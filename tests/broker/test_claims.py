@@ -129,7 +129,7 @@ def test_the_late_end_of_a_claimed_message_is_refused(
         acked, nacked, put_back = (take(consumer) for _ in range(3))
         ids = [delivery.entry_id for delivery in (acked, nacked, put_back)]
         client.set("test:queue-worker:thief", 1)
-        client.xclaim(KEYS.stream, GROUP, "thief", 0, ids)
+        client.xclaim(KEYS.stream, GROUP, "thief", 0, [*ids])
         with caplog.at_level(logging.WARNING):
             consumer.ack(acked)
             consumer.nack(nacked)
@@ -191,3 +191,16 @@ def test_closing_leaves_what_is_held_to_others_at_once(
         delivery = take(other)
         assert number_of(delivery) == 8
         other.ack(delivery)
+
+
+def test_a_worker_that_others_have_forgotten_reads_on(redis_url: str, client: redis.Redis) -> None:
+    broker = StreamBroker(url=redis_url, namespace="test", scan_s=30.0)
+    with consuming(broker) as consumer:
+        assert next(consumer) is None
+        client.xgroup_delconsumer(KEYS.stream, GROUP, broker_name(broker))
+        broker.enqueue(note(6))
+        delivery = take(consumer)
+        assert number_of(delivery) == 6
+        consumer.ack(delivery)
+    broker.join("default", timeout=1000)
+    broker.close()

@@ -67,9 +67,10 @@ def test_another_worker_takes_over_from_one_that_was_killed(
     eventually(lambda: len(marks(client, "began")) == 4)
     doomed.signal_group(signal.SIGKILL)
     assert not marks(client, "ended")
-    start(spawn, redis_url, threads=8)
+    heir = start(spawn, redis_url, threads=8)
     broker.join("default", timeout=15_000)
     assert sorted(marks(client, "ended")) == list(range(6))
+    heir.signal_group(signal.SIGKILL)
 
 
 def test_a_worker_stopped_beyond_its_liveness_ends_nothing_that_was_claimed(
@@ -80,7 +81,7 @@ def test_a_worker_stopped_beyond_its_liveness_ends_nothing_that_was_claimed(
         send(broker, number, seconds=0.5)
     eventually(lambda: marks(client, "began") == [0] and pending(client) == 2)
     stopped.signal_group(signal.SIGSTOP)
-    start(spawn, redis_url)
+    heir = start(spawn, redis_url)
     broker.join("default", timeout=15_000)
     stopped.signal_group(signal.SIGCONT)
     stopped.await_output("settling was refused")
@@ -88,3 +89,5 @@ def test_a_worker_stopped_beyond_its_liveness_ends_nothing_that_was_claimed(
     # The one that it ran went on; the one that it had only read did not begin.
     assert sorted(marks(client, "began")) == [0, 0, 1]
     assert (pending(client), client.xlen(KEYS.stream)) == (0, 0)
+    for worker in (stopped, heir):
+        worker.signal_group(signal.SIGKILL)

@@ -44,7 +44,8 @@ def own_broker(own_redis: EmbeddedRedis) -> Iterator[StreamBroker]:
 def test_what_is_no_message_is_a_dead_letter_and_stops_nobody(
     broker: StreamBroker, client: redis.Redis, fields: dict[bytes, bytes]
 ) -> None:
-    client.xadd(KEYS.stream, fields)
+    words = [word for pair in fields.items() for word in pair]
+    client.execute_command("XADD", KEYS.stream, "*", *words)  # type: ignore[no-untyped-call]
     broker.enqueue(note(1))
     with consuming(broker) as consumer:
         delivery = take(consumer)
@@ -178,10 +179,8 @@ def test_a_redis_that_falls_silent_is_noticed(
         pid = own_redis.pid
         assert pid is not None
         own_redis_signal(own_redis, signal.SIGSTOP)
-        deadline = time.monotonic() + 5
         with pytest.raises(ConnectionClosed):
-            while time.monotonic() < deadline:
-                next(consumer)
+            eventually(lambda: next(consumer))
         own_redis_signal(own_redis, signal.SIGCONT)
 
 
@@ -200,7 +199,7 @@ def test_a_full_redis_refuses_new_messages_and_drains(
         acked, nacked, retried, put_back = (take(consumer) for _ in range(4))
         client.config_set("maxmemory", 1)
         for delay in (None, 5):
-            with pytest.raises(redis.OutOfMemoryError):
+            with pytest.raises(redis.ResponseError, match="maxmemory"):
                 own_broker.enqueue(note(), delay=delay)
         retried.options["retries"] = 1
         own_broker.enqueue(retried, delay=10)  # type: ignore[arg-type]

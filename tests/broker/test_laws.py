@@ -2,7 +2,6 @@
 
 import random
 from collections import Counter
-from pathlib import Path
 
 import redis
 from dramatiq.message import Message
@@ -102,11 +101,3 @@ def test_each_message_ends_exactly_once(
     )
     assert letters == journey.nacked
     assert journey.acked + journey.nacked == Counter(range(journey.sent))
-
-
-def test_the_broker_knows_nothing_of_the_hosts() -> None:
-    folder = Path(__file__).parents[2] / "pipeline" / "streams"
-    for file in folder.glob("broker*.py"):
-        text = file.read_text()
-        assert "gateway" not in text
-        assert "import workers" not in text

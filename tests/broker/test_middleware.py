@@ -19,7 +19,7 @@ from tests.waiting import eventually
 @pytest.fixture
 def results(broker: StreamBroker, redis_url: str) -> ResultStore:
     store = ResultStore(url=redis_url)
-    broker.add_middleware(Results(backend=store))
+    broker.add_middleware(Results(backend=store))  # type: ignore[no-untyped-call]
     return store
 
 
@@ -43,7 +43,8 @@ def test_a_pipeline_hands_results_on_also_with_a_delay(
         return one + other
 
     slow = add.message_with_options(args=(3,), delay=100)
-    pipe = (add.message(1, 2) | slow | add.message(4)).run()
+    last = add.message_with_options(args=(4,))
+    pipe = (add.message(1, 2) | slow | last).run()
     assert pipe.get_result(block=True, timeout=5000) == 10
     assert list(pipe.get_results()) == [3, 6, 10]
 
@@ -64,10 +65,11 @@ def test_a_group_gathers_results_and_calls_back_once(
 
     worker = dramatiq.Worker(broker, worker_timeout=100, worker_threads=4)
     worker.start()
-    group = dramatiq.group(square.message(number) for number in range(10))
-    group.add_completion_callback(finish.message("done"))
-    group.run()
-    assert list(group.get_results(block=True, timeout=5000)) == [n * n for n in range(10)]
+    group = dramatiq.group(square.message(number) for number in range(10))  # type: ignore[no-untyped-call]
+    group.add_completion_callback(finish.message("done"))  # type: ignore[no-untyped-call]
+    group.run()  # type: ignore[no-untyped-call]
+    squares = list(group.get_results(block=True, timeout=5000))  # type: ignore[no-untyped-call]
+    assert squares == [number * number for number in range(10)]
     broker.join("default", timeout=5000)
     worker.stop()
     assert called == ["done"]
@@ -76,7 +78,7 @@ def test_a_group_gathers_results_and_calls_back_once(
 def test_a_rate_limiter_admits_one_at_a_time(
     broker: StreamBroker, worker: dramatiq.Worker, redis_url: str
 ) -> None:
-    limiter = ConcurrentRateLimiter(RateLimits(url=redis_url), "one", limit=1)
+    limiter = ConcurrentRateLimiter(RateLimits(url=redis_url), "one", limit=1)  # type: ignore[no-untyped-call]
     running, most, done = 0, 0, 0
     lock = threading.Lock()
 
@@ -138,7 +140,7 @@ def test_a_message_over_its_age_is_not_run(broker: StreamBroker, worker: dramati
 def test_an_actor_over_its_time_is_interrupted(redis_url: str) -> None:
     limit = dramatiq.middleware.TimeLimit(interval=20)
     broker = StreamBroker(url=redis_url, namespace="test", middleware=[limit])
-    limit.after_process_boot(broker)
+    limit.after_process_boot(broker)  # type: ignore[no-untyped-call]
     interrupted = threading.Event()
 
     @dramatiq.actor(broker=broker, time_limit=50)

@@ -24,7 +24,7 @@ def test_every_message_sent_is_run(broker: StreamBroker, worker: dramatiq.Worker
         database[key] = value
 
     for number in range(100):
-        assert put.send(f"key-{number}", number)
+        put.send(f"key-{number}", number)
     broker.join(put.queue_name, timeout=10_000)
     worker.join()
     assert database == {f"key-{number}": number for number in range(100)}
@@ -296,9 +296,9 @@ def test_a_client_may_be_given(redis_url: str) -> None:
 
 
 def test_a_client_that_decodes_replies_is_refused(redis_url: str) -> None:
-    with redis.Redis.from_url(redis_url, decode_responses=True) as given:
-        with pytest.raises(ValueError, match="decode_responses"):
-            StreamBroker(client=given)
+    given = redis.Redis.from_url(redis_url, decode_responses=True)
+    with given, pytest.raises(ValueError, match="decode_responses"):
+        StreamBroker(client=given)
 
 
 def test_an_unknown_option_or_attribute_is_an_error(broker: StreamBroker) -> None:

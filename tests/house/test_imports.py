@@ -10,6 +10,8 @@ import pytest
 
 from tests.house.sources import PRODUCT, Source, read_sources, report
 
+HOPS = ["workers.route*", "workers.gate*", "workers.call*", "workers.respond*"]
+
 #: From the ground up; a module belongs to the first pattern that fits and imports no higher layer.
 LAYERS: Mapping[str, Sequence[str]] = {
     "vocabulary": [
@@ -17,12 +19,12 @@ LAYERS: Mapping[str, Sequence[str]] = {
     ],
     "knowledge": [f"pipeline.{name}*" for name in ("settings", "catalog", "ladder", "flow")],
     "means": ["pipeline.streams*", "pipeline.limits*", "pipeline.telemetry*", "workers.providers*"],
-    "hops": ["workers.route*", "workers.gate*", "workers.call*", "workers.respond*"],
+    "hops": [*HOPS, "workers.deadline*"],
     "hosts": ["gateway*", "workers*", "pipeline.cli*", "pipeline.webhooks*"],
 }
 
 #: Families of one layer do not know each other.
-FAMILIES = [*LAYERS["means"], *LAYERS["hops"]]
+FAMILIES = [*LAYERS["means"], *HOPS]
 #: The exceptions, each with a reason.
 SIDEWAYS = {
     ("pipeline.limits*", "pipeline.streams*"),  # admission is a script on the same connection

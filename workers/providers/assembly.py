@@ -243,4 +243,3 @@ def _fields(value: object) -> Fields:
 def _count(told: Mapping[str, object], name: str) -> int:
     count = told.get(name)
     return count if isinstance(count, int) else 0
-

@@ -13,7 +13,7 @@ MAX_EVENT_BYTES: Final = 32 * 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-class EventTooLarge(Exception):  # noqa: N818 - it says what was met
+class EventTooLarge(Exception):
     """An event exceeds `MAX_EVENT_BYTES`."""
 
 

@@ -50,7 +50,7 @@ def told(body: bytes) -> Told:
     if not isinstance(document, dict):
         return Told(message=_cut(str(document), PAGE_CHARS))
     error = document.get("error")
-    if isinstance(error, dict):
+    if isinstance(error, dict) and error:
         return _of_object(error)
     if isinstance(error, str) and error:
         return Told(is_error=True, message=_cut(error), type=_text(document.get("type")))

@@ -14,7 +14,7 @@ import msgspec
 from pipeline.errors import Cause, Failure, UpstreamError
 from workers.providers.base import Answer, ProviderCall
 from workers.providers.hints import retry_after_s
-from workers.providers.masking import masked
+from workers.providers.masking import hidden, masked
 from workers.providers.told import Told, told
 from workers.providers.watch import Expired, Phase
 
@@ -110,7 +110,7 @@ _WAITS: Final[Mapping[Phase, str]] = {
 
 def refused(call: ProviderCall, answer: Answer) -> UpstreamError:
     """Judge an answer that is no success, by its status, its headers and its body."""
-    return _judged(call, answer, told(answer.body))
+    return _judged(call, answer, told(hidden(answer.body, call)))
 
 
 def error_within(call: ProviderCall, head: Answer, body: bytes) -> UpstreamError | None:
@@ -118,7 +118,7 @@ def error_within(call: ProviderCall, head: Answer, body: bytes) -> UpstreamError
 
     OpenRouter sends errors so once it has answered 200; vLLM sends its own without `error`.
     """
-    error = told(body)
+    error = told(hidden(body, call))
     return _judged(call, head, error) if error.is_error else None
 
 

@@ -17,7 +17,7 @@ Phase = Literal["connect", "first_byte", "idle", "total"]
 _EARLY_S: Final = 0.002
 
 
-class Expired(Exception):  # noqa: N818 - it says what happened to the call
+class Expired(Exception):
     """A timeout has passed; `phase` says which."""
 
     def __init__(self, phase: Phase, seconds: float) -> None:
@@ -40,10 +40,12 @@ class Watch:
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
-        self._end = self._loop.time() + timeouts.total_s
+        now = self._loop.time()
+        self._end = now + timeouts.total_s
         self._due = self._end
-        self._armed = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        # Set early enough for any wait, so that most calls set one timer and no more.
+        self._arm(min(now + timeouts.first_byte_s, now + timeouts.idle_s, self._end))
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._rang = False
@@ -57,7 +59,7 @@ class Watch:
         limit = self._timeouts.idle_s if self.phase == "idle" else self._timeouts.first_byte_s
         self._due = min(now + limit, self._end)
         if self._timer is None or self._armed > self._due:
-            self._arm()
+            self._arm(self._due)
         self._task = asyncio.current_task()
         self._cancelling = self._task.cancelling() if self._task else 0
         return self
@@ -82,18 +84,18 @@ class Watch:
             self._timer.cancel()
             self._timer = None
 
-    def _arm(self) -> None:
+    def _arm(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._armed = self._due
-        self._timer = self._loop.call_at(self._due, self._ring)
+        self._armed = when
+        self._timer = self._loop.call_at(when, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
         if self._task is None:
             return
         if self._loop.time() + _EARLY_S < self._due:
-            self._arm()
+            self._arm(self._due)
             return
         self._rang = True
         self._task.cancel()

@@ -1,0 +1,7 @@
+"""`python -m gateway`: one gateway process."""
+
+import sys
+
+from gateway.server import main
+
+sys.exit(main())

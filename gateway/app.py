@@ -1,0 +1,73 @@
+"""The routes of the gateway, hottest first: the router asks them in this order."""
+
+from typing import Final
+
+import msgspec
+from starlette.routing import Route, Router
+
+from gateway.endpoint import Endpoint, Serve
+from gateway.exchange import Exchange
+from gateway.gateway import Gateway
+from gateway.health import HealthRoutes
+from gateway.openai import OpenAI
+from gateway.plain import PlainChat
+from gateway.requests import Requests
+from gateway.sessions import Sessions
+from pipeline.errors import RouteNotFound
+
+ROUTES: Final = (
+    "POST /v1/chat/completions",
+    "POST /v1/embeddings",
+    "GET /v1/models",
+    "GET /v1/models/{id}",
+    "POST /chat",
+    "POST /chat/async",
+    "GET /chat/{task_id}",
+    "GET /stream/{session_id}",
+    "GET /v1/requests/{id}",
+    "GET /v1/requests/{id}/events",
+    "GET /v1/requests/{id}/stream",
+    "GET /health",
+    "GET /health/full",
+)
+
+
+def build(gateway: Gateway) -> Router:
+    """Build the application over an open gateway."""
+    openai, plain, requests = OpenAI(gateway), PlainChat(gateway), Requests(gateway)
+    health = HealthRoutes(gateway)
+    routes = [
+        _post("/v1/chat/completions", openai.chat_completions),
+        _post("/chat/async", plain.later),
+        _post("/chat", plain.chat),
+        _get("/stream/{session_id}", Sessions(gateway).stream),
+        _get("/chat/{task_id}", plain.state),
+        _post("/v1/embeddings", openai.embeddings),
+        _get("/v1/requests/{id}/stream", requests.stream),
+        _get("/v1/requests/{id}/events", requests.events),
+        _get("/v1/requests/{id}", requests.show),
+        _get("/v1/models", openai.models),
+        _get("/v1/models/{id:path}", openai.model),
+        _get("/health", health.alive),
+        _get("/health/full", health.full),
+        _get("/", _welcome),
+    ]
+    missing = Endpoint(get=_not_found, post=_not_found, other=_not_found)
+    return Router(routes, redirect_slashes=False, default=missing)
+
+
+def _get(path: str, serve: Serve) -> Route:
+    return Route(path, Endpoint(get=serve))
+
+
+def _post(path: str, serve: Serve) -> Route:
+    return Route(path, Endpoint(post=serve))
+
+
+async def _welcome(exchange: Exchange) -> None:
+    await exchange.answer(200, msgspec.json.encode({"name": "sluice", "routes": ROUTES}))
+
+
+async def _not_found(exchange: Exchange) -> None:
+    path = exchange.scope["path"]
+    raise RouteNotFound(f"There is no route {path[:200]}; GET / lists them.")

@@ -1,0 +1,157 @@
+"""What all routes of one gateway process share: its connections, its door, and who may enter."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from typing import Final
+
+import msgspec
+
+from gateway.asking import Wishes
+from gateway.callers import Callers
+from gateway.exchange import Exchange
+from gateway.hearing import PING_S, Hearing, Wait
+from gateway.records import not_found, tenant_of
+from pipeline import clock
+from pipeline.catalog import Catalog
+from pipeline.errors import ModelNotFound, RedisUnavailable, StartError
+from pipeline.event import Event
+from pipeline.names import Names
+from pipeline.settings import Settings
+from pipeline.streams.inbox import Inbox, Watch
+from pipeline.streams.ingress import Ingress
+from pipeline.streams.link import Argument, Link, LinkError, Reply
+from pipeline.streams.scripts import Script, load
+
+log = logging.getLogger(__name__)
+
+CANCEL: Final = load("gateway", "cancel")
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """Lengths of time that only tests change, in seconds."""
+
+    ping_s: float = PING_S
+    #: How long open requests may go on after SIGTERM.
+    grace_s: float = 10.0
+    #: How often a reader that follows a session looks for its next request.
+    follow_s: float = 1.0
+    #: The most that `/health/full` waits for Redis.
+    health_s: float = 2.0
+
+
+class Gateway:
+    """One gateway process: open it on its event loop, close it there."""
+
+    def __init__(self, settings: Settings, pace: Pace | None = None) -> None:
+        self.settings = settings
+        self.pace = pace or Pace()
+        self.names = Names(settings.redis.namespace)
+        self.catalog = Catalog(settings)
+        self.callers = Callers(settings.tenants)
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{clock.new_id()[-8:]}"
+        url = settings.redis.address
+        self.link = Link(url, name=f"sluice-gateway-{self.name}", on_connect=self._follow_clock)
+        self.inbox = Inbox(url, self.link, self.names, self.name)
+        self.ingress = Ingress(self.link, self.names)
+        self.hearings: set[Hearing] = set()
+        #: Whether everyone has been told that this gateway stops.
+        self.stopping = False
+
+    async def open(self) -> None:
+        """Connect. Raises `StartError` with one line when Redis cannot be reached."""
+        try:
+            await self.link.open()
+            await self.inbox.open()
+        except (LinkError, TimeoutError, OSError) as error:
+            raise StartError(
+                f"Redis at {self.settings.redis.url or self.settings.redis.address} "
+                f"cannot be reached: {error}"
+            ) from error
+
+    async def close(self) -> None:
+        """Remove the inbox and disconnect."""
+        await self.inbox.close()
+        await self.link.close()
+
+    def end_all(self) -> None:
+        """Tell everyone who waits that this gateway stops."""
+        self.stopping = True
+        for hearing in tuple(self.hearings):
+            hearing.end("stopping")
+
+    async def ask(self, *command: Argument) -> Reply:
+        """Ask Redis something. Raises `RedisUnavailable`."""
+        try:
+            return await self.link.call(*command)
+        except LinkError:
+            raise _away() from None
+
+    async def run(self, script: Script, args: list[Argument]) -> Reply:
+        """Run a script of which the first argument is the prefix. Raises `RedisUnavailable`."""
+        try:
+            return await self.link.run(script, [self.names.prefix], args)
+        except LinkError:
+            raise _away() from None
+
+    async def resume(self, watch: Watch) -> dict[str, bytes] | None:
+        """Attach a watch to its request; gives the record. Raises `RedisUnavailable`."""
+        try:
+            return await watch.resume()
+        except LinkError:
+            raise _away() from None
+
+    async def record(self, request_id: str, tenant: str) -> dict[str, bytes]:
+        """Read a request's record for a tenant. Raises `RequestNotFound`."""
+        flat = await self.ask("HGETALL", self.names.record(request_id))
+        record = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+        if not record or not self.callers.may_see(tenant, tenant_of(record)):
+            raise not_found(request_id)
+        return record
+
+    async def is_visible(self, request_id: str, tenant: str) -> bool:
+        """Tell whether a request is there, and a tenant may see it."""
+        record = self.names.record(request_id)
+        entry, owner = await self.ask("HMGET", record, "status", "tenant")
+        return entry is not None and self.callers.may_see(tenant, (owner or b"").decode())
+
+    def check_model(self, tenant: str, model: str) -> None:
+        """Refuse a model that is not there, or not for this tenant. Raises `ModelNotFound`."""
+        if model not in self.catalog:
+            self.catalog.candidates(model)
+        if not self.callers.may_use(tenant, model):
+            raise ModelNotFound(f"The model `{model}` does not exist here.", param="model")
+
+    def timeout_s(self, wished: Wishes) -> float:
+        """Give the client's timeout: its own wish can only shorten ours."""
+        return min(self.settings.gateway.request_timeout_s, wished.timeout_s or float("inf"))
+
+    def hear(self, exchange: Exchange, event: Event, *, ping: bool) -> Hearing:
+        """Begin to wait for a request's reply; do it before the request is accepted."""
+        wait = Wait(
+            timeout_s=event.deadline - event.created if event.deadline else 0.0,
+            ping_s=self.pace.ping_s if ping else 0.0,
+            on_gone=self._cancel if self.settings.gateway.on_disconnect == "cancel" else None,
+        )
+        return Hearing(self.hearings, exchange, self.inbox.watch(event.id), wait)
+
+    def overhear(self, exchange: Exchange, watch: Watch) -> Hearing:
+        """Begin to wait for the reply of a request that does not depend on this client."""
+        return Hearing(self.hearings, exchange, watch, Wait(ping_s=self.pace.ping_s))
+
+    async def _cancel(self, request_id: str) -> None:
+        # What cannot be marked is drained, as it would be by default.
+        with contextlib.suppress(LinkError):
+            arguments: list[Argument] = [self.names.prefix, request_id, "client_gone"]
+            await self.link.run(CANCEL, [self.names.record(request_id)], arguments)
+
+    async def _follow_clock(self) -> None:
+        with contextlib.suppress(LinkError, asyncio.CancelledError):
+            seconds, microseconds = await self.link.call("TIME")
+            clock.follow(int(seconds) + int(microseconds) / 1e6)
+
+
+def _away() -> RedisUnavailable:
+    return RedisUnavailable("Redis does not answer; try again.", retry_after_s=1)

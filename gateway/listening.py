@@ -1,0 +1,42 @@
+"""The listening socket: made once, so that a taken port is one clear error, and shared by fd.
+
+Several gateway processes serve one port when a supervisor makes the socket and hands it down.
+"""
+
+import socket
+
+from pipeline.errors import StartError
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind a host and port; 0 takes a free one. Raises `StartError` that names the port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        # Not accepting yet would leave early clients hanging; they are queued until we serve.
+        bound.listen(2048)
+    except OSError as error:
+        bound.close()
+        reason = error.strerror or str(error)
+        raise StartError(
+            f"The gateway cannot listen on {host} port {port}: {reason}. "
+            "Stop what uses it, or choose another with gateway.port."
+        ) from error
+    return bound
+
+
+def inherited(descriptor: int) -> socket.socket:
+    """Take over a listening socket that a supervisor has handed down. Raises `StartError`."""
+    try:
+        return socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise StartError(f"File descriptor {descriptor} is no socket: {error.strerror}") from error
+
+
+def address_of(bound: socket.socket) -> str:
+    """Name the address by which a client on this machine reaches a socket."""
+    host, port = bound.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host)  # noqa: S104 - compared, not bound
+    return f"http://{shown or (f'[{host}]' if ':' in host else host)}:{port}"

@@ -1,0 +1,67 @@
+"""`/v1/requests`: any request by its id: its state, its journal, and its reply to be resumed."""
+
+from typing import Final
+
+import msgspec
+
+from gateway.exchange import Exchange
+from gateway.frames import Chunks, place_of
+from gateway.gateway import Gateway
+from gateway.records import Record, journal, not_found, task, whereabouts
+from gateway.showing import Showing
+
+#: Fields of a record that are shown as they are, where they are there.
+_TEXTS: Final = ("operation", "tenant", "user", "deployment", "entry")
+
+
+class Requests:
+    """The routes below `/v1/requests`."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    async def show(self, exchange: Exchange) -> None:
+        """GET /v1/requests/{id}: what `/chat/{task_id}` tells, and where the request is."""
+        request_id, record = await self._record(exchange)
+        told = msgspec.to_builtins(task(request_id, record), builtin_types=(msgspec.Raw,))
+        shown = {"id": told.pop("task_id"), "object": "sluice.request", **told}
+        shown |= {name: record[name].decode() for name in _TEXTS if name in record}
+        shown["priority"] = int(record.get("priority", b"0"))
+        shown["at"] = whereabouts(record)
+        await exchange.answer(200, msgspec.json.encode(shown))
+
+    async def events(self, exchange: Exchange) -> None:
+        """GET /v1/requests/{id}/events: a line for each hop that the request has been through."""
+        request_id, record = await self._record(exchange)
+        shown = {
+            "object": "list",
+            "request_id": request_id,
+            "status": record.get("status", b"queued").decode(),
+            "at": whereabouts(record),
+            "data": journal(record),
+        }
+        await exchange.answer(200, msgspec.json.encode(shown))
+
+    async def stream(self, exchange: Exchange) -> None:
+        """GET /v1/requests/{id}/stream?after=: the chunks behind a place, and those to come."""
+        gateway, request_id = self._gateway, exchange.path("id")
+        tenant = gateway.callers.tenant_of(exchange)
+        place = place_of(exchange.query("after") or exchange.header(b"last-event-id"))
+        if not await gateway.is_visible(request_id, tenant):
+            raise not_found(request_id)
+        if place.ends_turn:
+            await exchange.answer(204, b"", ())
+            return
+        watch = gateway.inbox.watch(request_id, place.entry)
+        hearing = gateway.overhear(exchange, watch)
+        try:
+            await gateway.resume(watch)
+            await Showing(hearing, Chunks(request_id), place).run()
+        finally:
+            hearing.close()
+        await exchange.finish()
+
+    async def _record(self, exchange: Exchange) -> tuple[str, Record]:
+        request_id = exchange.path("id")
+        tenant = self._gateway.callers.tenant_of(exchange)
+        return request_id, await self._gateway.record(request_id, tenant)

@@ -1,0 +1,126 @@
+"""The gateway process: uvicorn over one socket, from its start-up line to its orderly end."""
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+import uvloop
+
+from gateway.app import build
+from gateway.gateway import Gateway, Pace
+from gateway.listening import address_of, inherited, listen
+from pipeline.errors import SluiceError, StartError
+from pipeline.settings import Settings, is_loopback, load
+
+log = logging.getLogger(__name__)
+
+_LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+#: Longer than clients keep idle connections: they must not meet one that we are closing.
+_KEEP_ALIVE_S: Final = 75
+
+#: What is left of the grace for telling everyone that it is over, in seconds.
+_FAREWELL_S: Final = 2
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, with our start-up line, our farewell and our exit code."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve and say where."""
+        await super().startup(sockets)
+        for bound in sockets or ():
+            print(f"Gateway listens on {address_of(bound)}", flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nothing more; who is still open after the grace is told that it is over."""
+        log.info("Gateway stopped accepting; %d requests are open", len(self._gateway.hearings))
+        loop = asyncio.get_running_loop()
+        farewell = loop.call_later(self._gateway.pace.grace_s, self._gateway.end_all)
+        await super().shutdown(sockets)
+        farewell.cancel()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End in order on SIGTERM and SIGINT; uvicorn would then die of the signal after all."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+async def serve(settings: Settings, bound: socket.socket, pace: Pace | None = None) -> None:
+    """Serve on a listening socket until told to stop. Raises `StartError`."""
+    gateway = Gateway(settings, pace)
+    await gateway.open()
+    try:
+        config = uvicorn.Config(
+            build(gateway),
+            log_config=None,
+            log_level=logging.WARNING,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            lifespan="off",
+            ws="none",
+            http="httptools",
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=int(gateway.pace.grace_s) + _FAREWELL_S,
+        )
+        # What start-up has made stays for good: the collector need not look at it again, and
+        # with thousands of streams open each full look at the rest is long.
+        gc.collect()
+        gc.freeze()
+        await Server(config, gateway).serve([bound])
+    finally:
+        await gateway.close()
+
+
+def run(settings: Settings, *, fd: int | None = None, pace: Pace | None = None) -> None:
+    """Run a gateway in this process, on its own socket or one that was handed down as `fd`.
+
+    Returns after SIGTERM or SIGINT. Raises `StartError` with one line when it cannot start.
+    """
+    gateway = settings.gateway
+    if not (settings.tenants or gateway.open or is_loopback(gateway.host)):
+        raise StartError(
+            f"gateway.host {gateway.host} can be reached by others and no tenants are configured; "
+            "configure tenants, or set gateway.open: true to let anyone in."
+        )
+    bound = listen(gateway.host, gateway.port) if fd is None else inherited(fd)
+    with bound:
+        uvloop.run(serve(settings, bound, pace))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `python -m gateway`; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="gateway", description="The HTTP gateway of Sluice.")
+    parser.add_argument("--config", type=Path, help="the configuration file")
+    parser.add_argument("--redis-url", help="Redis to work on")
+    parser.add_argument("--host", help="address to listen on")
+    parser.add_argument("--port", help="port to listen on")
+    parser.add_argument("--fd", type=int, help="listening socket handed down by a supervisor")
+    given = parser.parse_args(arguments)
+    asked = {
+        "redis.url": given.redis_url, "gateway.host": given.host, "gateway.port": given.port,
+    }  # fmt: skip
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    try:
+        run(load(given.config, overrides={k: v for k, v in asked.items() if v}), fd=given.fd)
+    except SluiceError as error:
+        print(f"gateway: {error.message}", file=sys.stderr)
+        return 1
+    return 0

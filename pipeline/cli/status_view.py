@@ -1,0 +1,116 @@
+"""How `sluice status` looks in a terminal."""
+
+from collections.abc import Iterator
+
+import msgspec
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline import clock
+from pipeline.cli.options import Where
+from pipeline.cli.place import find
+from pipeline.cli.show import duration
+from pipeline.cli.status import MAX_COUNTED, Status, Stream, read
+
+
+def run(where: Where, *, watch_s: float, as_json: bool) -> None:
+    """Print the status once, or again and again until Ctrl-C."""
+    spot = find(where)
+    with spot.client() as client:
+        if not watch_s:
+            _print(read(client, spot), as_json=as_json)
+            return
+        try:
+            if as_json:
+                while True:
+                    _print(read(client, spot), as_json=True)
+                    clock.sleep(watch_s)
+            with Live(view(read(client, spot)), auto_refresh=False, screen=True) as live:
+                while True:
+                    live.update(view(read(client, spot)), refresh=True)
+                    clock.sleep(watch_s)
+        except KeyboardInterrupt:
+            return
+
+
+def _print(status: Status, *, as_json: bool) -> None:
+    if as_json:
+        print(msgspec.json.encode(status).decode(), flush=True)
+    else:
+        Console(highlight=False).print(view(status))
+
+
+def view(status: Status) -> RenderableType:
+    """Lay a status out for a terminal."""
+    return Group(*_lines(status))
+
+
+def _lines(status: Status) -> Iterator[RenderableType]:
+    memory = status.memory
+    limit = f" of {_size(memory.max_bytes)}" if memory.max_bytes else ""
+    yield (
+        f"[bold]Redis[/] {status.redis_version} at {escape(status.redis_url)}, "
+        f"{_size(memory.used_bytes)}{limit}"
+    )
+    if memory.policy not in ("", "noeviction"):
+        yield f"[red]maxmemory-policy is {memory.policy}: accepted requests may be lost[/]"
+    yield ""
+    yield _streams(status.streams)
+    for stream in status.streams:
+        if stream.held_back_by:
+            yield (
+                f"[yellow]group {escape(stream.held_back_by)} alone keeps {stream.name} longer "
+                "than the retention allows[/]"
+            )
+    yield ""
+    yield _living(status)
+    counters = "  ".join(f"{name} {count}" for name, count in status.counters.items())
+    yield f"\n[bold]waiting room[/] {status.waiting_room}"
+    yield f"[bold]dead letters[/] {status.dead_letters}"
+    yield f"[bold]counters[/] {counters}"
+
+
+def _streams(streams: list[Stream]) -> Table:
+    table = _table("stream", "length", "oldest", "group", "waiting", "pending", "oldest pending")
+    for stream in streams:
+        head = [stream.name, str(stream.length), _ago(stream.oldest_s)]
+        for group in stream.groups:
+            waiting = f"{group.waiting:,}{'+' if group.waiting >= MAX_COUNTED else ''}"
+            age = _ago(group.oldest_pending_s)
+            table.add_row(*head, escape(group.name), waiting, str(group.pending), age)
+            head = ["", "", ""]
+        if not stream.groups:
+            table.add_row(*head)
+    return table
+
+
+def _living(status: Status) -> Table:
+    table = _table("process", "pid", "since", "running", left=("process", "running"))
+    for worker in status.workers:
+        running = ", ".join(f"{hop} {count}" for hop, count in worker.running.items()) or "idle"
+        since = _ago(clock.now() - worker.started) if worker.started else ""
+        table.add_row(f"worker {escape(worker.name)}", str(worker.pid or ""), since, running)
+    for gateway in status.gateways:
+        table.add_row(f"gateway {escape(gateway.name)}", "", "", "")
+    if not status.workers:
+        table.add_row("[red]no worker is alive[/]")
+    if not status.gateways:
+        table.add_row("[yellow]no gateway is alive[/]")
+    return table
+
+
+def _table(*headings: str, left: tuple[str, ...] = ("stream", "group")) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in left else "right", no_wrap=True)
+    return table
+
+
+def _ago(age_s: float | None) -> str:
+    return "" if age_s is None else duration(age_s)
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB" if count < 2**30 else f"{count / 2**30:.2f} GiB"
