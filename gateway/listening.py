@@ -1,6 +1,7 @@
 """The listening socket: made once, so that a taken port is one clear error, and shared by fd.
 
-Several gateway processes serve one port when a supervisor makes the socket and hands it down.
+Several gateway processes serve one port: each with a socket of its own and SO_REUSEPORT, so that
+the kernel spreads connections over them, or with one that a supervisor hands down.
 """
 
 import socket
@@ -8,11 +9,16 @@ import socket
 from pipeline.errors import StartError
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Bind a host and port; 0 takes a free one. Raises `StartError` that names the port."""
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Bind a host and port; 0 takes a free one. Raises `StartError` that names the port.
+
+    `shared` lets other processes of the same user bind the port in the same way.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         bound.bind((host, port))
         # Not accepting yet would leave early clients hanging; they are queued until we serve.

@@ -100,7 +100,10 @@ def run(settings: Settings, *, fd: int | None = None, pace: Pace | None = None) 
             f"gateway.host {gateway.host} can be reached by others and no tenants are configured; "
             "configure tenants, or set gateway.open: true to let anyone in."
         )
-    bound = listen(gateway.host, gateway.port) if fd is None else inherited(fd)
+    if fd is None:
+        bound = listen(gateway.host, gateway.port, shared=gateway.processes > 1)
+    else:
+        bound = inherited(fd)
     with bound:
         uvloop.run(serve(settings, bound, pace))
 

@@ -33,6 +33,13 @@ log = logging.getLogger(__name__)
 HopFunctions = Mapping[str, Callable[..., Coroutine[Any, Any, Outcome]]]
 
 
+#: Every so many scans, events whose wake-up was lost are looked for.
+MEND_EVERY: Final = 5
+
+#: Seconds that starting may take before it counts as failed.
+START_S: Final = 30.0
+
+
 def consumer_name() -> str:
     """Make a consumer's name; new at each start, as a container keeps its host and pid."""
     return f"{socket.gethostname()}-{os.getpid()}-{clock.chance.getrandbits(32):08x}"
@@ -54,6 +61,7 @@ class WorkerProcess:
         self._liveness: Liveness | None = None
         self._started = clock.now()
         self._renewed = clock.monotonic()
+        self._looks = 0
 
     async def start(self) -> None:
         """Connect and begin to take events. Raises `StartError`."""
@@ -143,8 +151,11 @@ class WorkerProcess:
                 return body
 
     async def _look(self) -> None:
-        """What the keeper does beside its own duties: leases."""
+        """What the keeper does beside its own duties: leases, and who waits for them."""
         await self._admission.sweep()
+        self._looks += 1
+        if self._looks % MEND_EVERY == 0:
+            await self._admission.mend()
         if clock.monotonic() - self._renewed > RENEW_S:
             self._renewed = clock.monotonic()
             await self._admission.renew(self._engine.holdings.events(CALL))
@@ -170,7 +181,3 @@ class WorkerProcess:
                 "Redis may evict what was accepted: maxmemory-policy is %s, set it to noeviction",
                 policy[1].decode(),
             )
-
-
-#: Seconds that starting may take before it counts as failed.
-START_S: Final = 30.0

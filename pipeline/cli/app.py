@@ -14,7 +14,7 @@ app = typer.Typer(
     epilog="A first try: `sluice up` in one terminal, `sluice send Hello` in another.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

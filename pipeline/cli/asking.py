@@ -48,11 +48,11 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
         return body
 
 
-class _Said(msgspec.Struct):
+class _Said(msgspec.Struct, frozen=True):
     content: str | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, frozen=True):
     delta: _Said = _Said()
     message: _Said = _Said()
     finish_reason: str | None = None

@@ -10,11 +10,11 @@ _RUN = "Run"
 _SIM_PORT = "Else simulate.port; 0 takes a free one."
 
 Port = Annotated[
-    int,
-    typer.Option("--port", "-p", min=0, max=65535, show_default=False, help="Port of the gateway."),
+    int | None,
+    typer.Option("--port", "-p", min=1, max=65535, show_default=False, help="Port of the gateway."),
 ]
 Processes = Annotated[
-    int, typer.Option("--processes", min=0, show_default=False, help="Processes to run.")
+    int | None, typer.Option("--processes", min=1, show_default=False, help="Processes to run.")
 ]
 
 
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel=_RUN, epilog=f"Example: {example}")(function)
 
 
-def _changes(**given: int) -> dict[str, str]:
+def _changes(**given: int | None) -> dict[str, str]:
     """Give the options that were set, by the dotted path that they stand for."""
     return {name.replace("__", "."): str(value) for name, value in given.items() if value}
 
@@ -39,8 +39,8 @@ def up(
     config: Config = None,
     redis_url: RedisUrl = "",
     namespace: Namespace = "",
-    port: Port = 0,
-    processes: Processes = 0,
+    port: Port = None,
+    processes: Processes = None,
 ) -> None:
     """Start everything on this machine: Redis, gateway, workers.
 
@@ -57,8 +57,8 @@ def gateway(
     config: Config = None,
     redis_url: RedisUrl = "",
     namespace: Namespace = "",
-    port: Port = 0,
-    processes: Processes = 0,
+    port: Port = None,
+    processes: Processes = None,
 ) -> None:
     """Run the HTTP gateway alone, against a Redis that runs elsewhere."""
     from pipeline.cli import serve
@@ -71,7 +71,7 @@ def workers(
     config: Config = None,
     redis_url: RedisUrl = "",
     namespace: Namespace = "",
-    processes: Processes = 0,
+    processes: Processes = None,
 ) -> None:
     """Run worker processes alone, against a Redis that runs elsewhere.
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Final
 
+from pipeline import clock
 from pipeline.cli.child import Child, Part
 from pipeline.cli.report import Report
 
@@ -22,6 +23,8 @@ AT_ONCE_S: Final = 3.0
 MAX_AT_ONCE, MAX_AT_ONCE_LATER = 3, 8
 #: Pauses before the first, second … new start in a row; the last one repeats.
 PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+#: A signal so soon after the first is its echo: some senders signal a process and its group.
+_ECHO_S: Final = 0.5
 #: How long the kernel may take to end what was killed.
 _KILL_TIMEOUT_S: Final = 10.0
 
@@ -48,6 +51,7 @@ class Crew:
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurried = False
+        self._asked_at = 0.0
         #: Whether everything has worked once: then more patience is due.
         self.was_ready = False
         #: Why the crew gave up; empty: it was asked to stop, or still runs.
@@ -93,9 +97,11 @@ class Crew:
 
     def ask_to_stop(self) -> None:
         """Begin to stop; asked again, do not wait for work under way."""
-        if self.is_stopping and not self._hurried:
+        now = clock.monotonic()
+        if self._asked_at and now - self._asked_at > _ECHO_S and not self._hurried:
             self._hurried = True
-            self.report.note("ending at once; work under way will be taken up by other workers")
+            self.report.note("ending at once; work under way will be taken up later")
+        self._asked_at = self._asked_at or now
         self._stopping.set()
         self._changed.set()
 
@@ -118,7 +124,8 @@ class Crew:
             await self._until(partial(self._is_done, stage), grace_s)
             for post in stage:
                 if post.child:
-                    self.report.note(f"{post.part.name} did not end in time and is killed")
+                    late = "" if self._hurried else " did not end in time and"
+                    self.report.note(f"{post.part.name}{late} is killed")
                     post.child.kill()
             await self._until(partial(_is_empty, stage), _KILL_TIMEOUT_S)
 

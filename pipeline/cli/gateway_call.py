@@ -18,7 +18,7 @@ class Answered(SluiceError):
     """The gateway answered with an error."""
 
 
-class _Error(msgspec.Struct):
+class _Error(msgspec.Struct, frozen=True):
     message: str = ""
     code: str | None = None
 

@@ -12,6 +12,12 @@ from pipeline.settings import Settings
 #: What a worker may take beyond `workers.grace_s` to end: Dramatiq looks up once a second.
 _WORKER_MARGIN_S: Final = 10.0
 
+#: A gateway gives open requests 10 s, and a farewell.
+_GATEWAY_GRACE_S: Final = 15.0
+
+#: Connections that may wait for `accept`.
+_BACKLOG: Final = 2048
+
 #: A user's own `workers` folder in the current directory must not stand in for ours.
 _PYTHON: Final = (sys.executable, "-P")
 
@@ -20,16 +26,19 @@ class PortTaken(StartError):
     """Another process listens where we are to listen."""
 
 
-def gateways(settings: Settings, environment: Mapping[str, str]) -> list[Part]:
-    """Give a part for each gateway process."""
-    address = gateway_url(settings)
+def gateways(
+    settings: Settings, environment: Mapping[str, str], listener: socket.socket
+) -> list[Part]:
+    """Give a part for each gateway process; all accept from one listening socket of ours."""
+    descriptor = listener.fileno()
     return [
         Part(
             name=name,
-            arguments=(*_PYTHON, "-m", "gateway"),
+            arguments=(*_PYTHON, "-m", "gateway", "--fd", str(descriptor)),
             environment=environment,
-            address=address,
-            grace_s=10.0,
+            address=gateway_url(settings),
+            grace_s=_GATEWAY_GRACE_S,
+            descriptors=(descriptor,),
         )
         for name in _numbered("gateway", settings.gateway.processes)
     ]
@@ -73,18 +82,21 @@ def gateway_url(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.gateway.port}"
 
 
-def check_port(host: str, port: int, whose: str) -> None:
-    """Make sure that nobody listens there yet. Raises PortTaken, which names the port."""
+def listen(host: str, port: int, whose: str) -> socket.socket:
+    """Listen where nobody does yet. Raises PortTaken, which names the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise PortTaken(
-                f"port {port} on {host} is needed for {whose} ({error.strerror or error}): "
-                "end what listens there, or configure another port"
-            ) from None
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise PortTaken(
+            f"port {port} on {host} is needed for {whose} ({error.strerror or error}): "
+            "end what listens there, or configure another port"
+        ) from None
+    return listener
 
 
 def _numbered(name: str, count: int) -> list[str]:

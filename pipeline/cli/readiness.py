@@ -23,7 +23,7 @@ _ASK_TIMEOUT_S: Final = 2.0
 
 
 class _Health(msgspec.Struct):
-    status: str = ""
+    warnings: list[str] = []
 
 
 def gateway_state(url: str) -> str:
@@ -41,7 +41,8 @@ def gateway_state(url: str) -> str:
     if answer.status == http.client.OK:
         return ""
     with suppress(msgspec.MsgspecError):
-        return f"the gateway is {msgspec.json.decode(body, type=_Health).status or answer.status}"
+        warnings = msgspec.json.decode(body, type=_Health).warnings
+        return f"the gateway says: {'; '.join(warnings) or answer.status}"
     return f"the gateway answers {answer.status}"
 
 

@@ -17,15 +17,20 @@ from pipeline.settings_children import environment
 State = Callable[[Child], str]
 
 
+def _nothing() -> None:
+    return
+
+
 def gateway(where: Where) -> int:
     """Run the gateway's processes until they are asked to stop; gives the exit code."""
     spot = place.find(where)
     settings = spot.settings
-    parts.check_port(settings.gateway.host, settings.gateway.port, "the gateway (--port)")
     place.check_redis(spot.redis_url)
     handed = environment(where.config, {**where.overrides(), "redis.url": spot.redis_url})
     url = parts.gateway_url(settings)
-    return _run(parts.gateways(settings, handed), lambda _child: readiness.gateway_state(url))
+    with parts.listen(settings.gateway.host, settings.gateway.port, "the gateway") as listener:
+        crew_parts = parts.gateways(settings, handed, listener)
+        return _run(crew_parts, lambda _child: readiness.gateway_state(url), listener.close)
 
 
 def workers(where: Where) -> int:
@@ -49,15 +54,15 @@ def simulate(where: Where, host: str, port: int, extra: Sequence[str]) -> None:
     os.execv(arguments[0], arguments)  # noqa: S606 - no shell is wanted
 
 
-def _run(crew_parts: list[Part], state: State) -> int:
+def _run(crew_parts: list[Part], state: State, before_stop: Callable[[], None] = _nothing) -> int:
     crew = Crew([crew_parts], Report([part.name for part in crew_parts]))
-    asyncio.run(_supervise(crew, state))
+    asyncio.run(_supervise(crew, state, before_stop))
     if crew.failure:
         raise StartError(crew.failure)
     return 0
 
 
-async def _supervise(crew: Crew, state: State) -> None:
+async def _supervise(crew: Crew, state: State, before_stop: Callable[[], None]) -> None:
     tasks: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
@@ -75,6 +80,7 @@ async def _supervise(crew: Crew, state: State) -> None:
             spawn("first settling", _all_settled(crew, state))
             await crew.until_stopping()
         finally:
+            before_stop()
             await crew.stop()
             await asyncio.gather(*tasks, return_exceptions=True)
 

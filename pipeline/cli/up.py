@@ -7,6 +7,7 @@ ends last; the children are a `crew`.
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -50,26 +51,26 @@ def run(where: Where) -> int:
     plan = Plan(where=where, settings=settings, home=None if settings.redis.is_set else place.HOME)
     try:
         with _terminated_like_interrupted(), ExitStack() as stack:
-            _check(plan)
+            listener = stack.enter_context(_check(plan))
             own = stack.enter_context(EmbeddedRedis(plan.home)) if plan.home else None
             stack.enter_context(_undisturbed())
-            return asyncio.run(_Up(plan, own).run())
+            return asyncio.run(_Up(plan, own, listener).run())
     except KeyboardInterrupt:
         return 0
 
 
-def _check(plan: Plan) -> None:
-    settings = plan.settings
+def _check(plan: Plan) -> socket.socket:
+    """Find out what would fail, before anything is started; gives the gateway's socket."""
+    gateway, simulate = plan.settings.gateway, plan.settings.simulate
     if plan.home:
         plan.home.mkdir(exist_ok=True)
         DirectoryLock(plan.home.resolve()).release()
-    parts.check_port(settings.gateway.host, settings.gateway.port, "the gateway (--port)")
-    if settings.needs_simulator:
-        simulate = settings.simulate
+    else:
+        place.check_redis(plan.settings.redis.address)
+    if plan.settings.needs_simulator:
         whose = "the simulated provider (simulate.port)"
-        parts.check_port(simulate.host, simulate.port, whose)
-    if not plan.home:
-        place.check_redis(settings.redis.address)
+        parts.listen(simulate.host, simulate.port, whose).close()
+    return parts.listen(gateway.host, gateway.port, "the gateway (--port)")
 
 
 @contextmanager
@@ -97,7 +98,8 @@ def _undisturbed() -> Iterator[None]:
 class _Up:
     """One run of `sluice up`, once Redis is there."""
 
-    def __init__(self, plan: Plan, own: EmbeddedRedis | None) -> None:
+    def __init__(self, plan: Plan, own: EmbeddedRedis | None, listener: socket.socket) -> None:
+        self._listener = listener
         self._settings = plan.settings
         self._own = own
         self._home = plan.home
@@ -110,7 +112,7 @@ class _Up:
             [parts.simulator(plan.settings, handed)] if plan.settings.needs_simulator else []
         )
         self._workers = parts.workers(plan.settings, handed)
-        stages = [simulated, self._workers, parts.gateways(plan.settings, handed)]
+        stages = [simulated, self._workers, parts.gateways(plan.settings, handed, listener)]
         names = [part.name for stage in stages for part in stage]
         self._report = Report(names)
         self._crew = Crew(stages, self._report)
@@ -129,6 +131,7 @@ class _Up:
                 if not self._crew.failure:
                     self._report.note("stopping: gateway, workers, Redis (Ctrl-C again hurries)")
             finally:
+                self._listener.close()
                 await self._crew.stop()
                 if self._reviving:
                     await asyncio.gather(self._reviving, return_exceptions=True)

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from pipeline import event as events
 from pipeline.event import Candidate, Event, Lease
 from pipeline.names import Names
 from pipeline.streams.link import Argument, Link, LinkError, Reply
@@ -28,6 +29,10 @@ RENEW_S: Final = 20.0
 
 #: Events admitted in one call of the script at the most: a bound on its time in Redis.
 MAX_BATCH: Final = 128
+
+
+#: Stands in the hash of parked events for one that was woken before it was parked.
+_WOKEN: Final = b"woken"
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -102,6 +107,30 @@ class Admission:
         _, woken = await self._run("settle", [])
         await self._wake(woken)
 
+    async def mend(self) -> None:
+        """Wake events that are parked and have no ticket: their wake-up was lost with a worker.
+
+        Marks of wake-ups for which nobody came are removed; whoever should still come and park
+        is woken by the next mending.
+        """
+        cursor: Reply = b""
+        while cursor != b"0":
+            cursor, flat = await self._link.call(
+                "HSCAN", self._names.parked, cursor or b"0", "COUNT", 200
+            )
+            parked = dict(zip(flat[::2], flat[1::2], strict=True))
+            marks = [name for name, event in parked.items() if event == _WOKEN]
+            if marks:
+                await self._link.call("HDEL", self._names.parked, *marks)
+            await self._wake(await self._ticketless([e for e in parked.values() if e != _WOKEN]))
+
+    async def _ticketless(self, parked: list[bytes]) -> list[bytes]:
+        if not parked:
+            return []
+        tickets = [ticket_of(events.decode(payload)) for payload in parked]
+        rooms = await self._link.call("HMGET", f"{self._names.limits}:where", *tickets)
+        return [t.encode() for t, room in zip(tickets, rooms, strict=True) if room is None]
+
     async def _ask(self, arguments: list[Argument]) -> str:
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._questions.append(_Question(arguments, answer))
@@ -116,9 +145,7 @@ class Admission:
                 self._questions = self._questions[MAX_BATCH:]
                 arguments = [argument for question in batch for argument in question.arguments]
                 answers, woken = await self._run("admit", arguments)
-                for question, held in zip(batch, answers, strict=True):
-                    if not question.answer.done():
-                        question.answer.set_result(held.decode())
+                _tell(batch, answers)
                 await self._wake(woken)
         finally:
             self._task = None
@@ -145,6 +172,12 @@ class Admission:
             except LinkError:
                 # All three verbs may be said twice.
                 await self._link.up()
+
+
+def _tell(batch: list[_Question], answers: list[bytes]) -> None:
+    for question, held in zip(batch, answers, strict=True):
+        if not question.answer.done():
+            question.answer.set_result(held.decode())
 
 
 def _lease(held: str) -> Lease:

@@ -256,12 +256,15 @@ class Inbox:
             self._last = entry.decode()
             for request_id, value in zip(fields[::2], fields[1::2], strict=True):
                 watches = self._watches.get(request_id)
-                if not watches:
-                    continue
-                reply_entry, _, payload = value.partition(b"\n")
-                for watch in tuple(watches):
-                    if watch.receive(reply_entry.decode(), payload):
-                        self._spawn_resume(watch)
+                if watches:
+                    self._tell(watches, value)
+
+    def _tell(self, watches: set[Watch], value: bytes) -> None:
+        entry, _, payload = value.partition(b"\n")
+        name = entry.decode()
+        for watch in tuple(watches):
+            if watch.receive(name, payload):
+                self._spawn_resume(watch)
 
     def _spawn_resume(self, watch: Watch) -> None:
         task = asyncio.create_task(self._resume(watch), name="resume reply")

@@ -20,6 +20,9 @@ Argument = str | int | float | bytes
 #: A reply as RESP gives it: bytes, int, None, or lists of them.
 Reply = Any
 
+#: A packed command and the future of its reply.
+_Asked = tuple[bytes, asyncio.Future[Reply]]
+
 #: What a lost, refused or silent connection raises.
 LinkError = redis.exceptions.ConnectionError
 
@@ -56,13 +59,11 @@ class Link:
         self._timeout_s = timeout_s
         self._on_connect = on_connect
         self._connection: AbstractConnection | None = None
-        self._waiting: list[tuple[bytes, asyncio.Future[Reply]]] = []
+        self._waiting: list[_Asked] = []
         self._wake = asyncio.Event()
         self._up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._connected: asyncio.Task[None] | None = None
-        #: Redis's number of this connection, for CLIENT UNBLOCK.
-        self.client_id = 0
 
     async def open(self) -> None:
         """Connect once, so that a wrong address fails at start, and keep connected.
@@ -96,7 +97,8 @@ class Link:
             future.set_exception(LinkError("Redis does not answer"))
             return future
         # hiredis packs in C: a fifth of the CPU of a transition, measured against redis-py's own.
-        packed = hiredis.pack_command(command)  # type: ignore[arg-type] - typed as one word
+        # Its types say a tuple of one word.
+        packed = hiredis.pack_command(command)  # type: ignore[arg-type]
         self._waiting.append((packed, future))
         self._wake.set()
         return future
@@ -116,30 +118,37 @@ class Link:
                 self._wake.clear()
             try:
                 await self._exchange(batch)
-            except (LinkError, TimeoutError, OSError, asyncio.CancelledError) as error:
+            except asyncio.CancelledError as error:
                 self._fail(batch, error)
-                if isinstance(error, asyncio.CancelledError):
-                    raise
+                raise
+            except (LinkError, TimeoutError, OSError) as error:
+                self._fail(batch, error)
                 await self._reconnect()
 
-    async def _exchange(self, batch: list[tuple[bytes, asyncio.Future[Reply]]]) -> None:
+    async def _exchange(self, batch: list[_Asked]) -> None:
         connection = self._connection
         assert connection is not None
         async with asyncio.timeout(self._timeout_s):
-            await connection.send_packed_command(
-                b"".join([packed for packed, _ in batch]), check_health=False
-            )
+            packed = b"".join([packed for packed, _ in batch])
+            await connection.send_packed_command(packed, check_health=False)
             for _, future in batch:
-                try:
-                    reply = await connection.read_response(disable_decoding=True)
-                except redis.exceptions.ResponseError as error:
-                    if not future.done():
-                        future.set_exception(error)
-                else:
-                    if not future.done():
-                        future.set_result(reply)
+                await self._read(connection, future)
 
-    def _fail(self, batch: list[tuple[bytes, asyncio.Future[Reply]]], cause: BaseException) -> None:
+    async def _read(self, connection: AbstractConnection, future: asyncio.Future[Reply]) -> None:
+        error: redis.exceptions.ResponseError | None = None
+        reply: Reply = None
+        try:
+            reply = await connection.read_response(disable_decoding=True)
+        except redis.exceptions.ResponseError as refused:
+            error = refused
+        if future.done():
+            return
+        if error:
+            future.set_exception(error)
+        else:
+            future.set_result(reply)
+
+    def _fail(self, batch: list[_Asked], cause: BaseException) -> None:
         self._up.clear()
         for _, future in [*batch, *self._waiting]:
             if not future.done():
@@ -162,8 +171,6 @@ class Link:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await connection.connect()  # type: ignore[no-untyped-call]
-                await connection.send_command("CLIENT", "ID", check_health=False)
-                self.client_id = await connection.read_response()
         except BaseException:
             await connection.disconnect(nowait=True)
             raise

@@ -34,9 +34,7 @@ def frame(data: bytes) -> bytes:
     return b"data: " + data + b"\n\n"
 
 
-USAGE = chunk(
-    choices=[], usage={"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
-)
+USAGE = chunk(choices=[], usage={"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11})
 CHUNKS = [
     chunk({"role": "assistant", "content": "", "refusal": None}),
     chunk({"content": "Grüße, "}),

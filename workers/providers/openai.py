@@ -48,7 +48,7 @@ class _Whole(msgspec.Struct, frozen=True):
     id: str | None = None
     model: str | None = None
     choices: list[_Choice] | None = None
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw(b"")
     usage: dict[str, object] | None = None
     error: object = None
 
@@ -211,9 +211,10 @@ def _body(call: ProviderCall) -> bytes:
         fields["stream_options"] = _with_usage(fields.get("stream_options"))
     else:
         fields.pop("stream_options", None)
-        fields.pop("stream", None)
         if call.operation == "chat":
             fields["stream"] = _FALSE
+        else:
+            fields.pop("stream", None)
     return _encode(fields)
 
 
@@ -255,12 +256,16 @@ def _presentable(call: ProviderCall, secret: str) -> str:
 
 
 def _check_whole(call: ProviderCall, answer: Answer, whole: _Whole) -> None:
-    content = whole.choices if call.operation == "chat" else whole.data
-    if whole.error or content is None:
+    if call.operation == "chat":
+        there, filled = whole.choices is not None, any(map(_has_come, whole.choices or ()))
+    else:
+        start = bytes(memoryview(whole.data)[:16])
+        there, filled = start.startswith(b"["), start[1:].lstrip()[:1] != b"]"
+    if whole.error or not there:
         raise verdict.error_within(call, answer, answer.body) or _garbage(
             call, answer, "The provider's answer holds neither a result nor an error", answer.body
         )
-    if call.operation == "chat" and not any(map(_has_come, whole.choices or ())):
+    if not filled:
         raise _empty(call)
 
 

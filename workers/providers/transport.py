@@ -60,6 +60,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
+        #: Answers that nobody reads, whose end may still come.
+        self._left: set[aiohttp.ClientResponse] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request; give the answer once its head is there, the body as a stream."""
@@ -80,12 +82,13 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             )
         except _RAISED as raised:
             raise _translated(raised, request) from raised
-        return httpx.Response(
-            answer.status, headers=_headers(answer), stream=Body(answer, request), request=request
-        )
+        body = Body(answer, request, self._left)
+        return httpx.Response(answer.status, headers=_headers(answer), stream=body, request=request)
 
     async def aclose(self) -> None:
         """Close the pool and every connection."""
+        for answer in list(self._left):
+            _close(answer, self._left)
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -110,9 +113,15 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 class Body(httpx.AsyncByteStream):
     """The body of an answer, piece by piece: each is all that has arrived."""
 
-    def __init__(self, answer: aiohttp.ClientResponse, request: httpx.Request) -> None:
+    def __init__(
+        self,
+        answer: aiohttp.ClientResponse,
+        request: httpx.Request,
+        left: set[aiohttp.ClientResponse],
+    ) -> None:
         self._answer = answer
         self._request = request
+        self._left = left
         self._broken: httpx.TransportError | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -140,7 +149,13 @@ class Body(httpx.AsyncByteStream):
     def leave(self) -> None:
         """Read no further; an end that comes soon saves the connection for the next call."""
         if not self._answer.closed:
-            asyncio.get_running_loop().call_later(_LINGER_S, self._answer.close)
+            self._left.add(self._answer)
+            asyncio.get_running_loop().call_later(_LINGER_S, _close, self._answer, self._left)
+
+
+def _close(answer: aiohttp.ClientResponse, left: set[aiohttp.ClientResponse]) -> None:
+    left.discard(answer)
+    answer.close()
 
 
 def _headers(answer: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
