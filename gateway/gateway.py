@@ -13,7 +13,7 @@ from gateway.asking import Wishes
 from gateway.callers import Callers
 from gateway.exchange import Exchange
 from gateway.hearing import PING_S, Hearing, Wait
-from gateway.records import not_found, tenant_of
+from gateway.records import Record, not_found, tenant_of
 from pipeline import clock
 from pipeline.catalog import Catalog
 from pipeline.errors import ModelNotFound, RedisUnavailable, StartError
@@ -28,6 +28,9 @@ from pipeline.streams.scripts import Script, load
 log = logging.getLogger(__name__)
 
 CANCEL: Final = load("gateway", "cancel")
+
+#: How often this process's clock is set to Redis's.
+_CLOCK_S: Final = 30.0
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,26 +56,31 @@ class Gateway:
         self.callers = Callers(settings.tenants)
         self.name = f"{socket.gethostname()}-{os.getpid()}-{clock.new_id()[-8:]}"
         url = settings.redis.address
-        self.link = Link(url, name=f"sluice-gateway-{self.name}", on_connect=self._follow_clock)
+        self.link = Link(url, name=f"sluice-gateway-{self.name}")
         self.inbox = Inbox(url, self.link, self.names, self.name)
         self.ingress = Ingress(self.link, self.names)
         self.hearings: set[Hearing] = set()
         #: Whether everyone has been told that this gateway stops.
         self.stopping = False
+        self._clock: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Connect. Raises `StartError` with one line when Redis cannot be reached."""
         try:
             await self.link.open()
             await self.inbox.open()
+            await self._follow_clock()
         except (LinkError, TimeoutError, OSError) as error:
             raise StartError(
                 f"Redis at {self.settings.redis.url or self.settings.redis.address} "
                 f"cannot be reached: {error}"
             ) from error
+        self._clock = asyncio.create_task(self._keep_clock(), name="clock")
 
     async def close(self) -> None:
         """Remove the inbox and disconnect."""
+        if self._clock:
+            self._clock.cancel()
         await self.inbox.close()
         await self.link.close()
 
@@ -117,6 +125,16 @@ class Gateway:
         entry, owner = await self.ask("HMGET", record, "status", "tenant")
         return entry is not None and self.callers.may_see(tenant, (owner or b"").decode())
 
+    async def deltas(self, request_id: str, record: Record) -> bytes:
+        """Read the chunks of an answer of which the whole was not kept, one a line."""
+        if record.get("status") != b"completed" or "response" in record:
+            return b""
+        entries = await self.ask("XRANGE", self.names.reply(request_id), "-", "+")
+        entries = entries[:-1]
+        last: bytes = entries[-1][0].partition(b"-")[0] if entries else b""
+        counted = [fields[1] for entry, fields in entries if entry.partition(b"-")[0] == last]
+        return b"\n".join(counted)
+
     def check_model(self, tenant: str, model: str) -> None:
         """Refuse a model that is not there, or not for this tenant. Raises `ModelNotFound`."""
         if model not in self.catalog:
@@ -148,9 +166,16 @@ class Gateway:
             await self.link.run(CANCEL, [self.names.record(request_id)], arguments)
 
     async def _follow_clock(self) -> None:
-        with contextlib.suppress(LinkError, asyncio.CancelledError):
-            seconds, microseconds = await self.link.call("TIME")
-            clock.follow(int(seconds) + int(microseconds) / 1e6)
+        # Both before the first await, so that they share a round trip.
+        time, offset = self.link.call("TIME"), self.link.call("GET", self.names.clock)
+        seconds, microseconds = await time
+        clock.follow(int(seconds) + int(microseconds) / 1e6 + float(await offset or 0))
+
+    async def _keep_clock(self) -> None:
+        while True:
+            await asyncio.sleep(_CLOCK_S)
+            with contextlib.suppress(LinkError):
+                await self._follow_clock()
 
 
 def _away() -> RedisUnavailable:

@@ -89,20 +89,8 @@ class PlainChat:
         """GET /chat/{task_id}."""
         gateway, request_id = self._gateway, exchange.path("task_id")
         record = await gateway.record(request_id, gateway.callers.tenant_of(exchange))
-        deltas = b""
-        if record.get("status") == b"completed" and "response" not in record:
-            deltas = await self._deltas(request_id)
+        deltas = await gateway.deltas(request_id, record)
         await exchange.answer(200, msgspec.json.encode(task(request_id, record, deltas)))
-
-    async def _deltas(self, request_id: str) -> bytes:
-        """Read the chunks of the generation that counts, one a line."""
-        entries = await self._gateway.ask("XRANGE", self._gateway.names.reply(request_id), "-", "+")
-        closing = entries.pop() if entries else None
-        if not closing or not entries:
-            return b""
-        generation = entries[-1][0].partition(b"-")[0]
-        kept = [fields[1] for entry, fields in entries if entry.partition(b"-")[0] == generation]
-        return b"\n".join(kept)
 
     async def _asked(
         self, exchange: Exchange, wished: Wishes, timeout_s: float

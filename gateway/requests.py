@@ -23,7 +23,8 @@ class Requests:
     async def show(self, exchange: Exchange) -> None:
         """GET /v1/requests/{id}: what `/chat/{task_id}` tells, and where the request is."""
         request_id, record = await self._record(exchange)
-        told = msgspec.to_builtins(task(request_id, record), builtin_types=(msgspec.Raw,))
+        state = task(request_id, record, await self._gateway.deltas(request_id, record))
+        told = msgspec.to_builtins(state, builtin_types=(msgspec.Raw,))
         shown = {"id": told.pop("task_id"), "object": "sluice.request", **told}
         shown |= {name: record[name].decode() for name in _TEXTS if name in record}
         shown["priority"] = int(record.get("priority", b"0"))

@@ -5,6 +5,7 @@ own does, started, stopped and drained by Dramatiq's worker hooks.
 """
 
 import asyncio
+import gc
 import inspect
 import logging
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import dramatiq
+import redis
 import uvloop
 from dramatiq.actor import Actor
 from dramatiq.broker import Broker
@@ -71,10 +73,17 @@ class EngineLife(Middleware):
         threading.Thread(target=self._loop.run_forever, name="engine", daemon=True).start()
         try:
             self._process = self._run(self._begin(_functions(broker)), START_S)
-        except (StartError, TimeoutError) as error:
+        except (StartError, redis.RedisError, TimeoutError) as error:
             log.critical("The worker could not start: %s", error)
-            # Dramatiq would only log an exception and go on with nothing to run.
-            sys.exit(1)
+        finally:
+            if self._process is None:
+                # Dramatiq would only log an exception, and go on with nothing to run.
+                sys.exit(1)
+        # What lives from now on is young or lives long; with the default thresholds the
+        # collector walked thousands of streams many times a second.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002 - Dramatiq's form
         """Take nothing new."""

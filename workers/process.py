@@ -1,6 +1,7 @@
 """One worker process: everything its hops need, built, started and stopped in order."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -8,6 +9,8 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping
 from importlib import metadata
 from typing import Any, Final
+
+import redis.exceptions
 
 from pipeline import clock
 from pipeline.catalog import Catalog
@@ -20,7 +23,7 @@ from pipeline.settings import Settings
 from pipeline.streams.callbacks import Callbacks
 from pipeline.streams.carriage import Kept
 from pipeline.streams.engine import Engine, EngineOptions, Hop
-from pipeline.streams.keeper import Keeper, Limits
+from pipeline.streams.keeper import Duties, Keeper, Limits
 from pipeline.streams.link import Link, LinkError
 from pipeline.streams.liveness import Facts, Liveness
 from pipeline.streams.replies import Replies
@@ -32,6 +35,9 @@ log = logging.getLogger(__name__)
 #: The async functions of the hops, by name.
 HopFunctions = Mapping[str, Callable[..., Coroutine[Any, Any, Outcome]]]
 
+
+#: The oldest Redis that has what the scripts use (XADD NOMKSTREAM and MINID, SET GET).
+OLDEST_REDIS: Final = (6, 2)
 
 #: Every so many scans, events whose wake-up was lost are looked for.
 MEND_EVERY: Final = 5
@@ -57,7 +63,9 @@ class WorkerProcess:
         self._admission = Admission(self._link, self._names)
         self._upstream = Upstream()
         self._engine = self._make_engine(functions)
-        self._keeper = Keeper(self._engine, self._limits(), settings.workers.scan_s, self._look)
+        workers = settings.workers
+        duties = Duties(scan_s=workers.scan_s, liveness_s=workers.liveness_s)
+        self._keeper = Keeper(self._engine, self._limits(), duties, self._look)
         self._liveness: Liveness | None = None
         self._started = clock.now()
         self._renewed = clock.monotonic()
@@ -175,9 +183,18 @@ class WorkerProcess:
         self._adopting = asyncio.create_task(self._engine.adopt(), name="adopt")
 
     async def _check_redis(self) -> None:
-        policy = await self._link.call("CONFIG", "GET", "maxmemory-policy")
-        if policy and policy[1] != b"noeviction":
-            log.warning(
-                "Redis may evict what was accepted: maxmemory-policy is %s, set it to noeviction",
-                policy[1].decode(),
-            )
+        """Refuse a Redis that is too old, and warn of one that may forget what was accepted."""
+        info = (await self._link.call("INFO", "server")).decode()
+        version = next(
+            line.partition(":")[2] for line in info.splitlines() if line.startswith("redis_version")
+        )
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
+            raise StartError(f"Redis {version} is too old; Sluice needs 6.2 or later")
+        # Hosted servers may forbid CONFIG; then their policy is their owner's business.
+        with contextlib.suppress(redis.exceptions.ResponseError):
+            policy = await self._link.call("CONFIG", "GET", "maxmemory-policy")
+            if policy and policy[1] != b"noeviction":
+                log.warning(
+                    "Redis may forget what was accepted: maxmemory-policy is %s, set noeviction",
+                    policy[1].decode(),
+                )

@@ -104,8 +104,9 @@ class Admission:
 
     async def sweep(self) -> None:
         """Let in whom leases that ran out make room for, and wake whose deadline has passed."""
-        _, woken = await self._run("settle", [])
-        await self._wake(woken)
+        if await self._link.call("EXISTS", f"{self._names.limits}:rooms"):
+            _, woken = await self._run("settle", [])
+            await self._wake(woken)
 
     async def mend(self) -> None:
         """Wake events that are parked and have no ticket: their wake-up was lost with a worker.

@@ -47,14 +47,17 @@ class StreamConsumer(Consumer):
         self._buffer: deque[Entry] = deque()
         self._looks = 0
         self._is_closed = False
+        #: Whether more is left to be claimed than there was room for.
+        self._more = False
+        #: What was read under our name by a reply that never came is pending, and unknown here.
+        self._recovers_own = True
         self._reader = BlockingRead(session.client, keys, self._name)
         with ExitStack() as undo, redis_errors_as_dramatiq():
             undo.callback(self._reader.close)
             self._reader.open()
             self._reader.ensure_group()
             self._claims_at = clock.monotonic() + self._grace_s()
-            # What was read under our name by a reply that never came is pending, and unknown here.
-            self._sweep(own_but=self._holdings.known())
+            self._sweep()
             undo.pop_all()
 
     def __next__(self) -> Delivery | None:
@@ -123,24 +126,24 @@ class StreamConsumer(Consumer):
             if self._reader.is_ready(timeout_s):
                 self._keep(self._reader.receive())
             return
+        room = self._holdings.room(self._owner, self._prefetch)
         until_look_s = self._look_at - clock.monotonic()
-        if until_look_s <= 0:
+        if until_look_s <= 0 or (self._more and room):
             self._sweep()
             return
-        room = self._holdings.room(self._owner, self._prefetch)
         if room == 0:
             wait_s = min(timeout_s, until_look_s)
             self._holdings.wait_for_room(self._owner, self._prefetch, wait_s)
             return
         self._reader.start(room, max(1, int(until_look_s * 1000)))
 
-    def _sweep(self, own_but: list[bytes] | None = None) -> None:
+    def _sweep(self) -> None:
         self._looks += 1
         now = clock.monotonic()
         sweep = Sweep(
             room=self._holdings.room(self._owner, self._prefetch),
             from_dead=now >= self._claims_at,
-            own_but=own_but,
+            own_but=self._holdings.known() if self._recovers_own else None,
             trim_dead=self._looks % TRIM_EVERY == 1,
         )
         findings = self._session.scripts.sweep(self._keys, self._name, sweep)
@@ -148,9 +151,9 @@ class StreamConsumer(Consumer):
         wait_s = self._session.settings.scan_s
         if findings.due_in_ms >= 0:
             wait_s = min(wait_s, findings.due_in_ms / 1000)
-        if findings.more and findings.entries:
-            wait_s = 0.0
         self._look_at = now + wait_s
+        self._more = findings.more
+        self._recovers_own = self._recovers_own and findings.more
 
     def _keep(self, entries: list[Entry]) -> None:
         # An entry that this process holds already was claimed by another while we seemed dead,

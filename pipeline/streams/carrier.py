@@ -10,7 +10,7 @@ import redis.exceptions
 
 from pipeline import clock
 from pipeline.event import Line
-from pipeline.flow import BY_NAME
+from pipeline.flow import LAST
 from pipeline.names import Names
 from pipeline.outcome import Forward, Outcome
 from pipeline.streams import carriage
@@ -122,7 +122,7 @@ class Carrier:
         """Ask for entries of the hops just forwarded to, and of `done`, in the same step."""
         wanted = {landed.outcome.to for landed in batch if isinstance(landed.outcome, Forward)}
         if self.draining:
-            wanted = {hop for hop in wanted if not BY_NAME[hop].to}
+            wanted &= {LAST}
         args: list[Argument] = [len(wanted) + 1, DONE, CALLBACK, MAX_BATCH]
         for hop in wanted:
             args += [hop, hop, min(self._holdings.room(hop), MAX_BATCH)]

@@ -16,7 +16,7 @@ import redis.exceptions
 
 from pipeline.errors import Failure
 from pipeline.event import Event
-from pipeline.flow import BY_NAME, ROUTE
+from pipeline.flow import BY_NAME, LAST, ROUTE
 from pipeline.names import LANES, Lane, Names
 from pipeline.outcome import Die, Outcome
 from pipeline.streams import intake
@@ -86,7 +86,7 @@ class Engine:
         """Take no new work; what is under way goes on up to its end."""
         self._carrier.draining = True
         for group, reader in self._readers.items():
-            if group in BY_NAME and BY_NAME[group].to:
+            if group in BY_NAME and group != LAST:
                 await reader.stop()
 
     async def drain(self, grace_s: float) -> int:

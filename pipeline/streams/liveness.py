@@ -18,6 +18,7 @@ import redis
 from pipeline import clock
 from pipeline.names import Names
 from pipeline.streams.connection import sync_client
+from pipeline.streams.scripts import BEAT
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Liveness:
         on_gap: Callable[[], None],
     ) -> None:
         self._client = sync_client(url, name=f"sluice-alive-{consumer}")
+        self._script = self._client.register_script(BEAT.text)
         self._names = names
         self._consumer = consumer
         self._ttl_ms = int(liveness_s * 1000)
@@ -97,12 +99,11 @@ class Liveness:
 
     def _beat(self) -> bool:
         """Set the key and follow Redis's clock; tells whether the key had still been there."""
-        pipe = self._client.pipeline(transaction=False)
-        key = self._names.worker(self._consumer)
-        pipe.set(key, msgspec.json.encode(self._facts()), px=self._ttl_ms, get=True)
-        pipe.sadd(self._names.workers, self._consumer)
-        pipe.time()
-        pipe.get(self._names.clock)
-        before, _, (seconds, micros), offset = pipe.execute()
-        clock.follow(seconds + micros / 1e6 + float(offset or 0))
-        return before is not None
+        facts = msgspec.json.encode(self._facts())
+        names = self._names
+        there, seconds, micros, offset = self._script(
+            keys=[names.worker(self._consumer), names.workers, names.clock],
+            args=[names.prefix, self._consumer, facts, self._ttl_ms],
+        )
+        clock.follow(int(seconds) + int(micros) / 1e6 + float(offset or 0))
+        return bool(there)

@@ -7,7 +7,7 @@ What it does with a request is in the model's name, as in `sim/echo`; see `BEHAV
 import asyncio
 import contextlib
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 
 import msgspec
 import redis.exceptions
@@ -176,7 +176,7 @@ class Case(msgspec.Struct):
 
     async def told_to_go(self) -> None:
         """Wait until the key `go:{user}` is there."""
-        while not await self.standin.ask("EXISTS", f"go:{self.event.user}"):
+        while not await self.standin.ask("EXISTS", f"go:{self.event.user}"):  # noqa: ASYNC110 - told by a test
             await asyncio.sleep(0.01)
 
     def complete(self, response: bytes = b"") -> None:
@@ -328,7 +328,7 @@ async def limited(case: Case) -> None:
     case.fail(429, "rate_limit_exceeded", "rate_limited", 600)
 
 
-BEHAVIOURS: dict[str, Callable[[Case], Awaitable[None]]] = {
+BEHAVIOURS: dict[str, Callable[[Case], Coroutine[None, None, None]]] = {
     each.__name__: each
     for each in (
         echo,
@@ -342,7 +342,7 @@ BEHAVIOURS: dict[str, Callable[[Case], Awaitable[None]]] = {
         cut,
         overloaded,
         limited,
-    )  # fmt: skip
+    )
 }
 
 if __name__ == "__main__":

@@ -113,25 +113,20 @@ def test_failures_before_the_stream_are_typed_errors(house: House) -> None:
         assert limited.value.response.headers["retry-after"] == "600"
 
 
-def test_a_cut_stream_raises_in_the_middle(house: House) -> None:
-    heard: list[str] = []
-    with connect(house) as client, pytest.raises(openai.APIError) as caught:
-        for chunk in client.chat.completions.create(
-            model="sim/cut", messages=MESSAGES, stream=True
-        ):
-            heard.append(chunk.choices[0].delta.content or "")
-    assert heard == ["half"]
-    assert caught.value.code == "stream_interrupted"
+def listen(house: House, model: str, heard: list[str]) -> None:
+    with connect(house) as client:
+        stream = client.chat.completions.create(model=model, messages=MESSAGES, stream=True)
+        heard.extend(chunk.choices[0].delta.content or "" for chunk in stream)
 
 
-def test_a_generation_that_begins_anew_ends_the_stream_with_an_error(house: House) -> None:
+@pytest.mark.parametrize(("model", "word"), [("sim/cut", "half"), ("sim/restart", "lost")])
+def test_a_stream_that_is_cut_or_begins_anew_raises_after_its_words(
+    house: House, model: str, word: str
+) -> None:
     heard: list[str] = []
-    with connect(house) as client, pytest.raises(openai.APIError) as caught:
-        for chunk in client.chat.completions.create(
-            model="sim/restart", messages=MESSAGES, stream=True
-        ):
-            heard.append(chunk.choices[0].delta.content or "")
-    assert heard == ["lost"]
+    with pytest.raises(openai.APIError) as caught:
+        listen(house, model, heard)
+    assert heard == [word]
     assert caught.value.code == "stream_interrupted"
 
 

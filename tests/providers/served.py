@@ -97,7 +97,7 @@ class Served:
     async def until(self, condition: Callable[[], bool], within_s: float = 3) -> None:
         """Wait until a condition holds."""
         async with asyncio.timeout(within_s):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - the condition is anyone's
                 await asyncio.sleep(0.005)
 
 
@@ -131,10 +131,10 @@ async def served(script: Script) -> AsyncIterator[Served]:
     finally:
         await here.upstream.close()
         server.close()
-        for task in list(tasks):
+        for task in tasks:
             task.cancel()
-        while tasks:
-            await asyncio.sleep(0)
+        if tasks:
+            await asyncio.wait(tasks)
         await server.wait_closed()
 
 

@@ -1,5 +1,6 @@
 """Chunks into the whole object, the same however the bytes were cut."""
 
+from itertools import pairwise
 from typing import cast
 
 import httpx
@@ -13,7 +14,7 @@ from tests.providers.served import BODY
 from tests.providers.shapes import CHUNKS, STREAM, chunk, frame
 from workers.providers.assembly import Assembly, Fields, usage_of
 from workers.providers.base import Answer, ProviderCall, Reply
-from workers.providers.openai import ChatReader
+from workers.providers.reader import ChatReader
 
 
 def begun() -> ChatReader:
@@ -52,7 +53,7 @@ def message(whole: Fields, index: int = 0) -> Fields:
 @given(st.lists(st.integers(0, len(STREAM)), max_size=20))
 def test_the_reply_does_not_depend_on_where_the_bytes_are_cut(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(STREAM)]
-    chunks, reply = read([STREAM[a:b] for a, b in zip(edges, edges[1:], strict=False)])
+    chunks, reply = read([STREAM[a:b] for a, b in pairwise(edges)])
     assert chunks == CHUNKS
     assert reply == read([STREAM])[1]
 

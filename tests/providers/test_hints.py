@@ -27,7 +27,7 @@ def test_go_durations_are_read(text: str, seconds: float | None) -> None:
     assert duration_s(text) == (None if seconds is None else pytest.approx(seconds))
 
 
-def hinted(error: dict[str, object] | None = None, **headers: str) -> float:
+def hinted(error: dict[str, object] | None = None, /, **headers: str) -> float:
     """Read the hint of headers, `_` standing for `-`, and an error's body."""
     told = {name.replace("_", "-"): text for name, text in headers.items()}
     return retry_after_s(httpx.Headers(told), error or {})

@@ -80,12 +80,18 @@ def cutting(*pieces: bytes, reset: bool = False) -> Script:
 def test_deltas_come_one_by_one_as_they_are_sent() -> None:
     outcome = streamed(sending(*FRAMES, DONE))
     assert outcome.chunks == CHUNKS
-    assert len(outcome.deltas) == len(CHUNKS)
-    assert [deltas.usage_at for deltas in outcome.deltas] == [-1, -1, -1, -1, 0]
+    assert [len(deltas.chunks) for deltas in outcome.deltas] == [2, 1, 1, 1]
+    assert [deltas.usage_at for deltas in outcome.deltas] == [-1, -1, -1, 0]
     assert outcome.reply is not None
     assert outcome.reply.usage == Usage(prompt_tokens=9, completion_tokens=2, total_tokens=11)
     assert outcome.reply.finish_reason == "stop"
     assert outcome.reply.headers["x-request-id"] == "req_1"
+
+
+def test_what_comes_before_the_first_content_comes_with_it() -> None:
+    silence = [frame(chunk(choices=[])), FRAMES[0], FRAMES[0]]
+    outcome = streamed(sending(*silence, FRAMES[1], FRAMES[3], DONE))
+    assert [len(deltas.chunks) for deltas in outcome.deltas] == [4, 1]
 
 
 def test_deltas_that_arrive_together_come_together() -> None:
@@ -171,13 +177,14 @@ def test_a_stream_that_hangs_after_it_said_all_is_complete() -> None:
         (cutting(), "network", 0),
         (cutting(b": hello\n\n", reset=True), "network", 0),
         (sending(DONE), "overloaded", 0),
-        (sending(FRAMES[0], DONE), "overloaded", 1),
-        (sending(FRAMES[0], b"data: {garbage\n\n", FRAMES[1]), "network", 1),
-        (sending(FRAMES[0] + frame(error(code=429)) + FRAMES[1]), "rate_limited", 1),
-        (sending(FRAMES[0], frame(error(code="server_is_overloaded"))), "overloaded", 1),
+        (sending(FRAMES[0], DONE), "overloaded", 0),
+        (cutting(FRAMES[0]), "network", 0),
+        (sending(*FRAMES[:2], b"data: {garbage\n\n", FRAMES[2]), "network", 2),
+        (sending(*FRAMES[:2], FRAMES[2] + frame(error(code=429)) + FRAMES[3]), "rate_limited", 3),
+        (sending(FRAMES[0], frame(error(code="server_is_overloaded"))), "overloaded", 0),
         (sending(frame(error(type="invalid_request_error"))), "bad_request", 0),
         (sending(b'data: {"object":"error","message":"x","code":400}\n\n'), "bad_request", 0),
-        (sending(FRAMES[0], frame(chunk(finish="error", error={"code": 502}))), "network", 1),
+        (sending(*FRAMES[:2], frame(chunk(finish="error", error={"code": 502}))), "network", 2),
     ],
 )
 def test_a_stream_that_breaks_off_gives_what_came_and_then_fails(

@@ -13,15 +13,20 @@ from workers.providers.base import Timeouts
 from workers.providers.watch import Expired, Watch
 
 
-async def failure_of(here: Served, timeout: Timeouts, *, stream: bool) -> Failure:
+async def drained(here: Served, limits: Timeouts, *, stream: bool) -> None:
+    """Make a call and read its answer to the end."""
+    call = here.call(timeout=limits, stream=stream)
+    if not stream:
+        await here.upstream.complete(call)
+        return
+    async for _ in here.upstream.stream(call):
+        pass
+
+
+async def failure_of(here: Served, limits: Timeouts, *, stream: bool) -> Failure:
     """Make a call that is to run into a timeout."""
-    call = here.call(timeout=timeout, stream=stream)
     with pytest.raises(UpstreamError) as raised:
-        if stream:
-            async for _ in here.upstream.stream(call):
-                pass
-        else:
-            await here.upstream.complete(call)
+        await drained(here, limits, stream=stream)
     return raised.value.failure()
 
 
@@ -178,9 +183,8 @@ def test_a_cancellation_from_outside_wins_over_a_timeout() -> None:
 def test_a_timeout_leaves_the_task_uncancelled() -> None:
     async def scenario() -> None:
         watch = Watch(msgspec.structs.replace(SHORT, first_byte_s=0.02))
-        with pytest.raises(Expired):
-            with watch:
-                await asyncio.sleep(5)
+        with pytest.raises(Expired), watch:
+            await asyncio.sleep(5)
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0

@@ -194,6 +194,24 @@ def test_an_answer_that_ended_with_a_finish_reason_may_be_empty() -> None:
     assert complete(answering(200, body))[0].finish_reason == "length"
 
 
+def test_an_answer_of_no_token_is_told_as_empty_and_no_failure() -> None:
+    body = WHOLE.replace(b"Hello", b"").replace(b'"completion_tokens":1', b'"completion_tokens":0')
+    assert complete(answering(200, body))[0].empty
+    assert not complete(whole)[0].empty
+
+
+def test_a_proxy_is_asked_for_the_providers_address() -> None:
+    async def scenario() -> str:
+        async with served(whole) as here:
+            proxy = here.base_url.removesuffix("/v1")
+            call = here.call(base_url="http://provider.test/v1", proxy=proxy)
+            assert (await here.upstream.complete(call)).response == WHOLE
+            return here.requests[0].line
+
+    line = asyncio.run(scenario())
+    assert line == "POST http://provider.test/v1/chat/completions HTTP/1.1"
+
+
 def test_a_refused_connection_fails_with_the_network() -> None:
     async def scenario() -> Failure:
         async with served(whole) as here:

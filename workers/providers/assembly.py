@@ -44,10 +44,17 @@ class Assembly:
 
     @property
     def empty(self) -> bool:
-        """Whether no choice has said anything, nor come to an end."""
-        return not any(
-            choice.get("finish_reason") or _says_something(_fields(choice.get("message")))
+        """Whether no choice says anything, and the first has not even come to an end."""
+        return not self.says_something and not self.finish_reason
+
+    @property
+    def says_something(self) -> bool:
+        """Whether any choice has content of any kind."""
+        return any(
+            _filled(value)
             for choice in self._choices.values()
+            for name, value in _fields(choice["message"]).items()
+            if name not in ONCE
         )
 
     @property
@@ -134,6 +141,11 @@ def usage_of(told: Mapping[str, object] | None) -> Usage | None:
         completion_tokens=completion,
         total_tokens=_count(told, "total_tokens") or prompt + completion,
     )
+
+
+def counts_nothing(usage: Usage | None) -> bool:
+    """Tell whether a provider counted, and counted no token of an answer."""
+    return usage is not None and usage.completion_tokens == 0
 
 
 def merge(held: Fields, new: Fields) -> None:
@@ -224,10 +236,6 @@ def _settled(held: object) -> object:
     if isinstance(held, dict):
         return {name: _settled(value) for name, value in held.items()}
     return held
-
-
-def _says_something(message: Fields) -> bool:
-    return any(_filled(value) for name, value in message.items() if name not in ONCE)
 
 
 def _filled(values: object) -> bool:

@@ -82,10 +82,16 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     upstream_id: str = ""
     status: int = 200
     headers: Mapping[str, str] = {}
+    #: It ended well with nothing in it and no token counted, as cold deployments do: worth one
+    #: more try, but the provider may mean it.
+    empty: bool = False
 
 
 class Deltas(msgspec.Struct, frozen=True, kw_only=True):
-    """All chunks that arrived in one read, in order."""
+    """All chunks that arrived in one read, in order.
+
+    The first deltas of a stream say something: chunks that came before them come with them.
+    """
 
     #: JSON of one chunk each, untouched.
     chunks: list[bytes]

@@ -10,11 +10,10 @@ from typing import Final
 import httpx
 import msgspec
 
-from pipeline.errors import Cause, Failure, UpstreamError
 from workers.providers import verdict
-from workers.providers.assembly import Assembly, Fields, usage_of
-from workers.providers.base import Answer, Deltas, ProviderCall, Reply
-from workers.providers.sse import EventParser, EventTooLarge
+from workers.providers.assembly import counts_nothing, usage_of
+from workers.providers.base import Answer, ProviderCall, Reply
+from workers.providers.reader import ChatReader
 
 #: Fields of a request that are Sluice's own: no provider sees them.
 OWN_FIELDS: Final = frozenset(
@@ -26,10 +25,8 @@ OWN_FIELDS: Final = frozenset(
 
 _PATHS: Final = {"chat": "/chat/completions", "embeddings": "/embeddings"}
 _USER_AGENT: Final = f"sluice/{metadata.version('sluice')}".encode()
-_DONE: Final = b"[DONE]"
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_chunk = msgspec.json.Decoder(dict[str, object])
 _encode = msgspec.json.Encoder().encode
 _NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError)
 
@@ -83,117 +80,27 @@ class OpenAI:
         try:
             whole = _whole.decode(answer.body)
         except _NOT_JSON as raised:
-            raise verdict.error_within(call, answer, answer.body) or _garbage(
+            raise verdict.error_within(call, answer, answer.body) or verdict.garbage(
                 call, answer, "The provider's answer is not an object of the API", answer.body
             ) from raised
         _check_whole(call, answer, whole)
+        usage = usage_of(whole.usage)
         return Reply(
             response=answer.body.strip(),
-            usage=usage_of(whole.usage),
+            usage=usage,
             finish_reason=(whole.choices[0].finish_reason or "") if whole.choices else "",
             model=whole.model or "",
             upstream_id=whole.id or "",
             status=answer.status,
             headers=answer.headers,
+            empty=counts_nothing(usage)
+            and not _any_says(whole.choices or [])
+            and call.operation == "chat",
         )
 
-    def reader(self, call: ProviderCall, head: Answer) -> "ChatReader":
+    def reader(self, call: ProviderCall, head: Answer) -> ChatReader:
         """Begin to read a chat stream."""
         return ChatReader(call, head)
-
-
-class ChatReader:
-    """Reads one chat stream; the chunks stay as they came."""
-
-    __slots__ = ("_assembly", "_call", "_count", "_head", "_parser", "failure", "finished")
-
-    def __init__(self, call: ProviderCall, head: Answer) -> None:
-        self._call = call
-        self._head = head
-        self._parser = EventParser()
-        self._assembly = Assembly()
-        self._count = 0
-        self.failure: Failure | None = None
-        self.finished = False
-
-    def feed(self, data: bytes) -> Deltas | None:
-        """Take the next bytes; give the chunks that they complete."""
-        try:
-            return self._take(self._parser.feed(data))
-        except EventTooLarge as raised:
-            self._fail(verdict.failed(self._call, "network", f"The provider sent {raised}."))
-            return None
-
-    def end(self) -> Deltas | None:
-        """Take the end of the bytes: complete only after `[DONE]` or a finish reason each."""
-        deltas = self._take(self._parser.end(), cut=True)
-        if self.finished or self.failure:
-            return deltas
-        if self._assembly.ended:
-            self._finish()
-        else:
-            cause: Cause = "interrupted" if self._count else "network"
-            told = f"The provider's stream broke off after {self._count} chunks."
-            self._fail(verdict.failed(self._call, cause, told, chunks=self._count))
-        return deltas
-
-    def reply(self) -> Reply:
-        """Give the whole object as assembled so far."""
-        assembly = self._assembly
-        return Reply(
-            response=assembly.whole(),
-            usage=usage_of(assembly.usage),
-            finish_reason=assembly.finish_reason,
-            model=assembly.head("model"),
-            upstream_id=assembly.head("id"),
-            status=self._head.status,
-            headers=self._head.headers,
-        )
-
-    def _take(self, payloads: list[bytes], *, cut: bool = False) -> Deltas | None:
-        """Read events' data; a last one that was cut short (`cut`) need not be whole."""
-        chunks: list[bytes] = []
-        usage_at = -1
-        for payload in payloads:
-            if self.finished or self.failure:
-                break
-            chunk = self._read(payload, cut=cut)
-            if chunk is None:
-                continue
-            if not chunk["choices"] and chunk.get("usage"):
-                usage_at = len(chunks)
-            # A line break can only be JSON's white space; whoever writes the chunk on as an
-            # event cannot have it.
-            chunks.append(payload.replace(b"\n", b" ") if b"\n" in payload else payload)
-        self._count += len(chunks)
-        return Deltas(chunks=chunks, usage_at=usage_at) if chunks else None
-
-    def _read(self, payload: bytes, *, cut: bool) -> Fields | None:
-        """Read one event's data; None: it is no chunk for anyone to see."""
-        try:
-            chunk = _chunk.decode(payload)
-        except _NOT_JSON:
-            if payload.strip() == _DONE:
-                self._finish()
-            elif payload.strip() and not cut:
-                told = "The provider's stream holds what is no chunk"
-                self._fail(_garbage(self._call, self._head, told, payload))
-            return None
-        if chunk.get("error") or not isinstance(chunk.get("choices"), list):
-            # A frame without choices breaks the clients' loops, so it stays here.
-            self._fail(verdict.error_within(self._call, self._head, payload))
-            return None
-        self._assembly.add(chunk)
-        return chunk
-
-    def _finish(self) -> None:
-        self.finished = True
-        if self._assembly.empty:
-            self._fail(_empty(self._call))
-
-    def _fail(self, error: UpstreamError | None) -> None:
-        if error is not None:
-            self.failure = error.failure()
 
 
 def _body(call: ProviderCall) -> bytes:
@@ -257,34 +164,28 @@ def _presentable(call: ProviderCall, secret: str) -> str:
 
 def _check_whole(call: ProviderCall, answer: Answer, whole: _Whole) -> None:
     if call.operation == "chat":
-        there, filled = whole.choices is not None, any(map(_has_come, whole.choices or ()))
+        there, choices = whole.choices is not None, whole.choices or []
+        filled = any(choice.finish_reason for choice in choices) or _any_says(choices)
     else:
         start = bytes(memoryview(whole.data)[:16])
         there, filled = start.startswith(b"["), start[1:].lstrip()[:1] != b"]"
     if whole.error or not there:
-        raise verdict.error_within(call, answer, answer.body) or _garbage(
+        raise verdict.error_within(call, answer, answer.body) or verdict.garbage(
             call, answer, "The provider's answer holds neither a result nor an error", answer.body
         )
     if not filled:
-        raise _empty(call)
+        raise verdict.empty(call)
 
 
-def _has_come(choice: _Choice) -> bool:
-    if choice.finish_reason:
-        return True
-    message = msgspec.json.decode(choice.message)
-    return isinstance(message, dict) and any(v for k, v in message.items() if k != "role")
-
-
-def _empty(call: ProviderCall) -> UpstreamError:
-    """Make the error of a success with nothing in it, as cold deployments answer."""
-    error = verdict.failed(call, "overloaded", "The provider's completion is empty.")
-    return UpstreamError(msgspec.structs.replace(error.failure(), code="empty_completion"))
-
-
-def _garbage(call: ProviderCall, answer: Answer, said: str, body: bytes) -> UpstreamError:
-    start = body[:200].decode("utf-8", "replace")
-    return verdict.failed(call, "network", f"{said}: {start!r}", provider_status=answer.status)
+def _any_says(choices: list[_Choice]) -> bool:
+    messages = [msgspec.json.decode(choice.message) for choice in choices]
+    return any(
+        value
+        for message in messages
+        if isinstance(message, dict)
+        for name, value in message.items()
+        if name != "role"
+    )
 
 
 @lru_cache(maxsize=1024)

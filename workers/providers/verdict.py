@@ -151,6 +151,18 @@ def failed(call: ProviderCall, cause: Cause, message: str, **metadata: object) -
     )
 
 
+def empty(call: ProviderCall) -> UpstreamError:
+    """Make the error of a success with nothing in it, as cold deployments answer."""
+    error = failed(call, "overloaded", "The provider's completion is empty.")
+    return UpstreamError(msgspec.structs.replace(error.failure(), code="empty_completion"))
+
+
+def garbage(call: ProviderCall, head: Answer, said: str, body: bytes) -> UpstreamError:
+    """Make the error of a success that is not what the API promises; the body's start is told."""
+    start = hidden(body, call)[:200].decode("utf-8", "replace")
+    return failed(call, "network", f"{said}: {start!r}", provider_status=head.status)
+
+
 def _judged(call: ProviderCall, answer: Answer, error: Told) -> UpstreamError:
     status = answer.status if answer.status >= 300 else error.status
     cause = _cause(status, error)
