@@ -38,9 +38,7 @@ def not_yet(settings: Settings) -> list[str]:
 
 def _of_provider(name: str, provider: ProviderSettings, settings: Settings) -> Iterator[str]:
     path = child("providers", name)
-    yield from _changed(
-        path, provider, ProviderSettings(kind=provider.kind), ("cooldown_s", "proxy")
-    )
+    yield from _changed(path, provider, ProviderSettings(kind=provider.kind), ("cooldown_s",))
     yield from _rates(f"{path}.limits", provider.limits)
     if provider.limits.concurrency is None:
         return

@@ -163,7 +163,6 @@ telemetry: {{otlp_endpoint: "http://h"}}
 """)
     yet = "not acted on by this version yet"
     assert not_yet(load(path, environ={})) == [
-        f"providers.one.proxy: {yet}",
         f"providers.one.limits.rpm: {yet}",
         "providers.one.limits.concurrency: m is listed in 2 ways and each is limited by itself; "
         f"over all of them it is {yet}",

@@ -42,7 +42,9 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
 
     def plain_body(self) -> dict[str, object]:
         """Give the body of `POST /chat/async`."""
-        body: dict[str, object] = {"model": self.model, "messages": self.messages()}
+        body: dict[str, object] = {"model": self.model, "message": self.prompt}
+        if self.system:
+            body["system"] = self.system
         if self.priority:
             body["priority"] = self.priority
         return body

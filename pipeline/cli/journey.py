@@ -8,7 +8,7 @@ import redis
 
 from pipeline.cli.entries import read_hash
 from pipeline.errors import Failure, RequestNotFound
-from pipeline.event import Line, Usage
+from pipeline.event import NO_BODY, Line, Usage
 from pipeline.names import Names
 
 
@@ -38,7 +38,8 @@ class Journey(msgspec.Struct, kw_only=True, omit_defaults=True):
     journal: list[Line] = []
     #: Entries of the reply stream, the closing included.
     reply_entries: int = 0
-    response: msgspec.Raw | None = None
+    #: The provider's whole response.
+    response: msgspec.Raw = NO_BODY
 
 
 #: Fields of the record that hold JSON.

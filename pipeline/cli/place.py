@@ -70,36 +70,33 @@ class Place(msgspec.Struct, frozen=True):
     @contextmanager
     def client(self, *, block_s: float = 0.0) -> Iterator[redis.Redis]:
         """Open a client; any error of Redis within becomes RedisUnavailable, with the address."""
-        with (
-            readable_errors(self.redis_url),
-            sync_client(self.redis_url, block_s=block_s, name="sluice-cli") as client,
-        ):
+        with _opened(self.redis_url, block_s) as client:
+            yield client
+
+
+@contextmanager
+def _opened(redis_url: str, block_s: float) -> Iterator[redis.Redis]:
+    try:
+        made = sync_client(redis_url, block_s=block_s, name="sluice-cli")
+    except ValueError as error:
+        raise SettingsError([f"redis.url: {error}"], "the configuration") from None
+    try:
+        with made as client:
             client.ping()
             yield client
+    except redis.RedisError as error:
+        raise RedisUnavailable(f"Redis at {shown(redis_url)}: {error}") from None
+
+
+def check_redis(redis_url: str) -> None:
+    """Make sure that Redis answers. Raises RedisUnavailable, which names its address."""
+    with _opened(redis_url, 0.0):
+        pass
 
 
 def shown(redis_url: str) -> str:
     """Give an address of Redis without its password."""
     return str(RedisUrl(redis_url))
-
-
-@contextmanager
-def readable_errors(redis_url: str) -> Iterator[None]:
-    """Turn errors of Redis into one line that names the address."""
-    try:
-        yield
-    except (redis.RedisError, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, redis.RedisError | TimeoutError):
-            raise
-        raise RedisUnavailable(f"Redis at {shown(redis_url)}: {error}") from None
-    except ValueError as error:
-        raise SettingsError([f"redis.url: {error}"], "the configuration") from None
-
-
-def check_redis(redis_url: str) -> None:
-    """Make sure that Redis answers. Raises RedisUnavailable, which names its address."""
-    with readable_errors(redis_url), sync_client(redis_url, name="sluice-cli") as client:
-        client.ping()
 
 
 def load_settings(where: Where) -> Settings:

@@ -15,7 +15,7 @@ from pipeline.cli.asking import Asking, Chunk, text_of
 from pipeline.cli.entries import read_new
 from pipeline.cli.gateway_call import Answered
 from pipeline.cli.place import Place
-from pipeline.event import Closing
+from pipeline.event import NO_BODY, Closing
 from pipeline.names import EVENT_FIELD, lane_of
 
 _BLOCK_S: Final = 5.0
@@ -32,7 +32,7 @@ class _Result(msgspec.Struct):
     status: str
     content: str | None = None
     error: str | None = None
-    response: msgspec.Raw | None = None
+    response: msgspec.Raw = NO_BODY
 
 
 def run(place: Place, asking: Asking) -> None:
@@ -107,6 +107,6 @@ class _Answer:
         if self._shown:
             return
         if self._asking.as_json:
-            print(bytes(result.response or payload).decode())
+            print(bytes(result.response).decode() or payload.decode())
         else:
             print(result.content if result.content is not None else text_of(payload))

@@ -107,8 +107,9 @@ def _print_end(console: Console, journey: Journey) -> None:
             f"({failure.status} {escape(failure.code or failure.type)}, {failure.cause})",
             soft_wrap=True,
         )
-    if journey.response:
-        text = _answer(bytes(journey.response))
+    response = bytes(journey.response)
+    if response:
+        text = _answer(response)
         shown = text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}… ({len(text)} characters)"
         console.print(f"  [dim]answer     [/]{escape(shown)}", soft_wrap=True)
 

@@ -104,7 +104,9 @@ def _living(status: Status) -> Table:
 def _table(*headings: str, left: tuple[str, ...] = ("stream", "group")) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in left else "right", no_wrap=True)
+        table.add_column(
+            heading, justify="left" if heading in left else "right", no_wrap=True, overflow="fold"
+        )
     return table
 
 

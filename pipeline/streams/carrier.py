@@ -14,6 +14,7 @@ from pipeline.flow import LAST
 from pipeline.names import Names
 from pipeline.outcome import Forward, Outcome
 from pipeline.streams import carriage
+from pipeline.streams.batch import split
 from pipeline.streams.carriage import Kept
 from pipeline.streams.holdings import Holdings, Running
 from pipeline.streams.link import Argument, Link, LinkError, Reply
@@ -64,7 +65,7 @@ class Carrier:
         """Carry outcomes out, for ever."""
         while True:
             await self._wake.wait()
-            batch, self._landed = self._landed[:MAX_BATCH], self._landed[MAX_BATCH:]
+            batch, self._landed = split(self._landed, MAX_BATCH, _size)
             if not self._landed:
                 self._wake.clear()
             try:
@@ -127,6 +128,10 @@ class Carrier:
         for hop in wanted:
             args += [hop, hop, min(self._holdings.room(hop), MAX_BATCH)]
         return [*args, 0, 0]
+
+
+def _size(landed: Landed) -> int:
+    return len(landed.outcome.response) if isinstance(landed.outcome, Forward) else 0
 
 
 def _line(landed: Landed, end: float) -> Line:

@@ -10,6 +10,7 @@ from pipeline import event as events
 from pipeline.errors import QueueFull, RedisUnavailable
 from pipeline.event import Event
 from pipeline.names import LANES, Names
+from pipeline.streams.batch import split
 from pipeline.streams.link import Argument, Link, LinkError
 from pipeline.streams.scripts import ACCEPT
 
@@ -20,13 +21,17 @@ PATIENCE_S: Final = 2.0
 MAX_BATCH: Final = 128
 
 
+#: A request's arguments for the script, and the future of its entry.
+_Asked = tuple[list[Argument], asyncio.Future[str]]
+
+
 class Ingress:
     """The door of the flow; all requests of a process go through one of these."""
 
     def __init__(self, link: Link, names: Names) -> None:
         self._link = link
         self._names = names
-        self._waiting: list[tuple[list[Argument], asyncio.Future[str]]] = []
+        self._waiting: list[_Asked] = []
         self._task: asyncio.Task[None] | None = None
 
     async def accept(self, event: Event, body: bytes, *, inbox: str = "") -> str:
@@ -47,12 +52,12 @@ class Ingress:
     async def _send(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                batch, self._waiting = split(self._waiting, MAX_BATCH, _size)
                 await self._accept(batch)
         finally:
             self._task = None
 
-    async def _accept(self, batch: list[tuple[list[Argument], asyncio.Future[str]]]) -> None:
+    async def _accept(self, batch: list[_Asked]) -> None:
         args: list[Argument] = [self._names.prefix]
         for arguments, _ in batch:
             args.extend(arguments)
@@ -78,6 +83,11 @@ class Ingress:
             await asyncio.wait_for(self._link.up(), PATIENCE_S)
             replies = await self._link.run(ACCEPT, keys, args)
         return replies
+
+
+def _size(asked: _Asked) -> int:
+    body = asked[0][3]
+    return len(body) if isinstance(body, bytes) else 0
 
 
 def _settle(future: asyncio.Future[str], entry: str) -> None:

@@ -1,0 +1,132 @@
+"""The reckoning after a fault: each accepted request ended exactly once, and nothing is left over."""
+
+import http.client
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypedDict, cast
+
+import redis
+
+from pipeline.flow import HOPS, ROUTE
+from pipeline.names import LANES, Names
+from pipeline.streams.inbox import CLOSING, TURN
+from tests.waiting import eventually
+
+_ENDED = {"completed", "failed", "cancelled"}
+
+
+class Ended(TypedDict, total=False):
+    """An event of `done` or `dead` as far as the tests read it."""
+
+    id: str
+    status: str
+    attempts: int
+    failure: dict[str, object]
+    journal: list[dict[str, object]]
+
+
+class Upstream:
+    """What reached the simulated provider."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def calls(self) -> Counter[str]:
+        """Count the calls by our request id."""
+        return Counter(cast("dict[str, int]", self._counts()["ids"]))
+
+    def number(self, name: str) -> int:
+        """Give one of the counts: total, active, peak …"""
+        return cast("int", self._counts()[name])
+
+    def forget(self) -> None:
+        """Begin to count anew."""
+        self._counts("DELETE")
+
+    def _counts(self, method: str = "GET") -> Mapping[str, object]:
+        link = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        try:
+            link.request(method, "/calls")
+            found: dict[str, object] = json.loads(link.getresponse().read())
+            return found
+        finally:
+            link.close()
+
+
+class Reckoning:
+    """What Redis says of the requests of one namespace."""
+
+    def __init__(self, client: redis.Redis, names: Names) -> None:
+        self._client = client
+        self._names = names
+
+    def ended(self, stream: str = "done") -> list[Ended]:
+        """Read all events of `done` or `dead`."""
+        rows = self._client.xrange(self._names.hop(stream))
+        return [json.loads(fields["event"]) for _, fields in rows]
+
+    def statuses(self, ids: Collection[str]) -> Counter[str]:
+        """Count the requests by their status."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for request_id in ids:
+                pipe.hget(self._names.record(request_id), "status")
+            return Counter(status or "unknown" for status in pipe.execute())
+
+    def await_end(self, ids: Collection[str], timeout_s: float = 20.0) -> None:
+        """Wait until all have ended."""
+
+        def open_ones() -> dict[str, int]:
+            return {s: n for s, n in self.statuses(ids).items() if s not in _ENDED}
+
+        eventually(lambda: not open_ones(), timeout_s, f"the end of {open_ones()}")
+
+    def check(self, ids: Collection[str], timeout_s: float = 20.0) -> None:
+        """Check that each ended exactly once and that nothing is left over.
+
+        `ids` are all that were accepted since Redis was empty.
+        """
+        assert ids, "nothing was accepted"
+        self.await_end(ids, timeout_s)
+        assert Counter(event["id"] for event in self.ended()) == Counter(ids)
+        assert self.statuses(ids)["completed"], "every request failed"
+        closings = {request_id: self._closings(request_id) for request_id in ids}
+        assert {i: n for i, n in closings.items() if n != 1} == {}, "not one closing each"
+        eventually(lambda: not self.left_over(), timeout_s, f"nothing left over: {self.left_over()}")
+
+    def left_over(self) -> dict[str, object]:
+        """Tell what is neither ended nor given back: entries, pending ones, leases, waiting ones."""
+        left: dict[str, object] = {}
+        for hop in (hop.name for hop in HOPS if hop.name != ROUTE):
+            left[hop] = self._client.xlen(self._names.hop(hop))
+        reads = [(f"requests:{lane}", ROUTE) for lane in LANES] + [("done", "callback")]
+        reads += [(hop.name, hop.name) for hop in HOPS if hop.name != ROUTE]
+        for stream, group in reads:
+            key = self._names.hop(stream)
+            if self._client.exists(key):
+                groups = {row["name"]: row for row in self._client.xinfo_groups(key)}
+                left[f"pending at {stream}"] = groups[group]["pending"]
+                last = groups[group]["last-delivered-id"]
+                left[f"unread at {stream}"] = len(self._client.xrange(key, f"({last}"))
+        left["parked"] = self._client.hlen(self._names.parked)
+        left["limits"] = self._limits()
+        return {what: much for what, much in left.items() if much}
+
+    def _limits(self) -> list[str]:
+        counters = {f"{self._names.limits}:{name}" for name in ("turns", "arrivals")}
+        return [
+            key for key in self._client.scan_iter(f"{self._names.limits}:*") if key not in counters
+        ]
+
+    def _closings(self, request_id: str) -> int:
+        entries = [entry for entry, _ in self._client.xrange(self._names.reply(request_id))]
+        closings = [int(entry.split("-")[0]) % TURN == CLOSING for entry in entries]
+        assert closings[-1:] == [True], f"the reply of {request_id} does not end with a closing"
+        return sum(closings)
+
+
+def more_than_one(calls: Counter[str], ids: Iterable[str]) -> set[str]:
+    """Name the requests that were called upstream more than once; each was called."""
+    ids = set(ids)
+    assert not ids - calls.keys(), "some were never called"
+    return {request_id for request_id in ids if calls[request_id] > 1}
