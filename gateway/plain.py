@@ -19,7 +19,7 @@ from gateway.records import task
 from gateway.showing import Showing
 from pipeline import clock
 from pipeline.errors import BadRequest
-from pipeline.event import Event
+from pipeline.event import NO_BODY, Event
 
 #: Fields of the body that are for us; everything else goes to the provider.
 _OURS: Final = frozenset({"message", "session_id", "priority", "system", "parameters"})
@@ -29,7 +29,7 @@ class PlainBody(msgspec.Struct, frozen=True, kw_only=True):
     """What we read of the body; exactly one of message and messages."""
 
     message: str | None = None
-    messages: msgspec.Raw | None = None
+    messages: msgspec.Raw = NO_BODY
     model: str | None = None
     session_id: str | None = None
     priority: int | None = None
@@ -121,7 +121,7 @@ class PlainChat:
 
 def _body(raw: bytes, asked: PlainBody, model: str) -> bytes:
     """Write the OpenAI body that a plain one stands for."""
-    if (asked.message is None) == (asked.messages is None):
+    if (asked.message is None) == (asked.messages is NO_BODY):
         raise BadRequest("Exactly one of 'message' and 'messages' is needed.", param="message")
     given = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     body: dict[str, object] = {name: value for name, value in given.items() if name not in _OURS}
@@ -134,7 +134,7 @@ def _messages(asked: PlainBody) -> list[object]:
     messages: list[object] = []
     if asked.system:
         messages.append({"role": "system", "content": asked.system})
-    if asked.messages is None:
+    if asked.messages is NO_BODY:
         return [*messages, {"role": "user", "content": asked.message}]
     messages_checked(asked.messages)
     return [*messages, *msgspec.json.decode(asked.messages, type=list[msgspec.Raw])]

@@ -11,7 +11,8 @@ from pipeline.streams import embedded
 from tests.environment import forget_providers, refuse_outside
 from tests.processes import Nursery, Spawn
 
-_NURSERY = pytest.StashKey[Nursery]()
+#: Where a test keeps the processes whose output is shown when it fails.
+NURSERY = pytest.StashKey[Nursery]()
 
 forget_providers()
 refuse_outside()
@@ -33,7 +34,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what a failed test's processes wrote."""
     report = yield
-    nursery = item.stash.get(_NURSERY, None)
+    nursery = item.stash.get(NURSERY, None)
     if report.failed and nursery is not None:
         for name, child in nursery.spawned.items():
             report.sections.append((f"output of {name} (pid {child.pid})", child.tail))
@@ -94,6 +95,6 @@ def free_port() -> int:
 def spawn(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Spawn]:
     """Start processes that end with the test: `spawn([sys.executable, "-m", "…"], env={…})`."""
     nursery = Nursery(tmp_path)
-    request.node.stash[_NURSERY] = nursery
+    request.node.stash[NURSERY] = nursery
     yield nursery.spawn
     nursery.end()

@@ -114,7 +114,8 @@ class House:
 
     def spawn_crew(self) -> Spawned:
         """Start `sluice workers`; see `await_worker`."""
-        return self.nursery.spawn([*_PYTHON, "pipeline.cli.app", "workers"], self.environment(), "crew")
+        command = str(Path(sys.executable).with_name("sluice"))
+        return self.nursery.spawn([command, "workers"], self.environment(), "crew")
 
     def await_worker(self, worker: Spawned) -> str:
         """Wait until a worker, or the one of a crew, works; give its consumer's name."""

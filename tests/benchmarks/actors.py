@@ -25,7 +25,9 @@ THREADS: Final = 8
 
 def make_broker(kind: Kind, url: str) -> Broker:
     """Make a broker with Dramatiq's standard middleware."""
-    return RedisBroker(url=url) if kind == "redis" else StreamBroker(url=url)
+    if kind == "redis":
+        return RedisBroker(url=url)  # type: ignore[no-untyped-call]
+    return StreamBroker(url=url)
 
 
 def declare(broker: Broker, ended: Callable[[], None]) -> dict[str, dramatiq.Actor[..., None]]:

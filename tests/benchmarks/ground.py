@@ -67,9 +67,7 @@ class Ground:
         self.start("gateway", ["-m", "gateway"], until="Gateway listens on")
         self.start_worker("workers.app", calls=calls)
 
-    def start_worker(
-        self, app: str, *, until: str = "ready for action", calls: int = 1000
-    ) -> None:
+    def start_worker(self, app: str, *, until: str = "ready for action", calls: int = 1000) -> None:
         """Start a worker of one process under the `dramatiq` command."""
         calls_at_once = {"SLUICE_WORKERS__CALLS": str(calls)}
         self.start("worker", [*_DRAMATIQ, app], until=until, environment=calls_at_once)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import NURSERY
 from tests.house_of_sluice import House, Section
 from tests.reckoning import Reckoning
 
@@ -18,9 +19,9 @@ def build_house(request: pytest.FixtureRequest, redis_binary: Path, tmp_path: Pa
     with ExitStack() as houses:
 
         def build(redis_options: dict[str, str] | None = None, **sections: Section) -> House:
-            return houses.enter_context(
-                House(tmp_path, redis_binary, redis_options or {}, **sections)
-            )
+            house = House(tmp_path, redis_binary, redis_options or {}, **sections)
+            request.node.stash[NURSERY] = house.nursery
+            return houses.enter_context(house)
 
         yield build
 
