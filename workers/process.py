@@ -59,7 +59,7 @@ class WorkerProcess:
         self._names = Names(settings.redis.namespace)
         self._consumer = consumer_name()
         self._url = settings.redis.address
-        self._link = Link(self._url, name=f"sluice-worker-{self._consumer}")
+        self._link = Link(self._url, name=f"sluice-worker-{self._consumer}", on_connect=self._adopt)
         self._admission = Admission(self._link, self._names)
         self._upstream = Upstream()
         self._engine = self._make_engine(functions)
@@ -166,16 +166,21 @@ class WorkerProcess:
             await self._admission.mend()
         if clock.monotonic() - self._renewed > RENEW_S:
             self._renewed = clock.monotonic()
-            await self._admission.renew(self._engine.holdings.events(CALL))
+            await self._admission.renew(self._engine.holdings.running(CALL))
 
     def _facts(self) -> Facts:
         return Facts(
             pid=os.getpid(),
             host=socket.gethostname(),
             started=self._started,
-            running={hop: n for hop, n in self._engine.holdings.held.items() if n},
+            # A copy, made in one step: this runs in a thread beside the loop that counts.
+            running={hop: n for hop, n in dict(self._engine.holdings.held).items() if n},
             version=metadata.version("sluice"),
         )
+
+    async def _adopt(self) -> None:
+        """After a connection was made: the one before may have taken replies with it."""
+        await self._engine.adopt()
 
     def _on_gap(self) -> None:
         """Others may have taken over what is ours: see what is left of it."""

@@ -54,7 +54,7 @@ def workers_state(redis_url: str, names: Names, groups: set[int]) -> str:
     except redis.RedisError as error:
         return f"Redis does not answer: {error}"
     missing = len(groups - there)
-    return f"{missing} of {len(groups)} workers start" if missing else ""
+    return f"{missing} of {len(groups)} workers not up yet" if missing else ""
 
 
 def _group(pid: int) -> int:

@@ -73,7 +73,7 @@ def _lines(status: Status) -> Iterator[RenderableType]:
 
 
 def _streams(streams: list[Stream]) -> Table:
-    table = _table("stream", "length", "oldest", "group", "waiting", "pending", "oldest pending")
+    table = _table("stream", "length", "oldest", "group", "unread", "pending", "since")
     for stream in streams:
         head = [stream.name, str(stream.length), _ago(stream.oldest_s)]
         for group in stream.groups:

@@ -81,7 +81,11 @@ end
 
 local function admit(ticket, deadline, room, plan)
   local held = redis.call('HGET', L .. ':leases', ticket)
-  if held then return held end
+  if held then
+    -- It may have run out while its event was on the way here; whoever collects it has it whole.
+    redis.call('ZADD', L .. ':lease:' .. string.match(held, '^%d+ (.*)$'), now + ttl, ticket)
+    return held
+  end
   -- Nobody overtakes those who wait: they are served first, and wake those who can go.
   if redis.call('EXISTS', L .. ':room:' .. room) == 1 then
     redis.call('HSET', L .. ':plans', room, cmsgpack.pack(plan))

@@ -63,6 +63,8 @@ class Admission:
         self._keys = [names.limits, names.clock]
         self._questions: list[_Question] = []
         self._task: asyncio.Task[None] | None = None
+        #: Tickets that are being given back: renewing one now would bring it back to life.
+        self._leaving: set[str] = set()
 
     async def admit(self, event: Event) -> Lease | Refusal:
         """Take a lease on the first candidate that has capacity, or a ticket to wait with.
@@ -75,7 +77,7 @@ class Admission:
         if not first.concurrency and first.keys == 1:
             return Lease(deployment=first.deployment)
         arguments: list[Argument] = [
-            ticket_of(event), int(event.deadline * 1000), event.model, len(plan),
+            ticket_of(event), int(event.deadline * 1000), _room(plan), len(plan),
         ]  # fmt: skip
         for candidate in plan:
             arguments += [candidate.deployment, candidate.concurrency, candidate.keys]
@@ -89,15 +91,22 @@ class Admission:
 
     async def leave(self, event: Event) -> None:
         """Give back whatever an event holds before its call: a lease it was woken with."""
-        if any(candidate.concurrency for candidate in event.plan):
-            _, woken = await self._run("settle", [ticket_of(event)])
+        if not any(candidate.concurrency for candidate in event.plan):
+            return
+        ticket = ticket_of(event)
+        self._leaving.add(ticket)
+        try:
+            _, woken = await self._run("settle", [ticket])
             await self._wake(woken)
+        finally:
+            self._leaving.discard(ticket)
 
     async def renew(self, events: Iterable[Event]) -> None:
         """Keep the leases of calls under way."""
         arguments: list[Argument] = []
         for event in events:
-            if event.lease and _is_counted(event):
+            leaving = ticket_of(event) in self._leaving
+            if event.lease and _is_counted(event) and not leaving:
                 arguments += [ticket_of(event), f"{event.lease.key} {event.lease.deployment}"]
         if arguments:
             await self._run("renew", arguments)
@@ -173,6 +182,11 @@ class Admission:
             except LinkError:
                 # All three verbs may be said twice.
                 await self._link.up()
+
+
+def _room(plan: tuple[Candidate, ...]) -> str:
+    """Name the room of a set of candidates: in each, all wait for the same deployments."""
+    return " ".join(candidate.deployment for candidate in plan)
 
 
 def _tell(batch: list[_Question], answers: list[bytes]) -> None:

@@ -8,7 +8,9 @@ local prefix, id, inbox, after = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local record = prefix .. ':request:' .. id
 local known = redis.call('HGET', record, 'inboxes')
 if not known and redis.call('EXISTS', record) == 0 then return false end
-if inbox ~= '' and not string.find(' ' .. (known or '') .. ' ', ' ' .. inbox .. ' ', 1, true) then
+-- One that is to hear the whole response stands there with a `+` behind it.
+local listed = ' ' .. string.gsub(known or '', '%+', '') .. ' '
+if inbox ~= '' and not string.find(listed, ' ' .. inbox .. ' ', 1, true) then
   redis.call('HSET', record, 'inboxes', (known and known ~= '') and (known .. ' ' .. inbox) or inbox)
 end
 return {redis.call('HGETALL', record), redis.call('XRANGE', prefix .. ':reply:' .. id, '(' .. after, '+')}

@@ -103,10 +103,17 @@ def _result(event: Event, response: bytes) -> Result:
         result.error = event.failure.message
         result.error_code = event.failure.code
     elif response:
-        parsed = msgspec.json.decode(response, type=_Response)
-        message = parsed.choices[0].message if parsed.choices else None
-        result.content = message.content if message else None
-        result.model_used = parsed.model
+        result.content, result.model_used = _read(response)
         result.usage = event.usage
         result.response = msgspec.Raw(response)
     return result
+
+
+def _read(response: bytes) -> tuple[str | None, str | None]:
+    """Give the first choice's text and the model, where a response has them in that form."""
+    try:
+        parsed = msgspec.json.decode(response, type=_Response)
+    except msgspec.MsgspecError:
+        return None, None
+    message = parsed.choices[0].message if parsed.choices else None
+    return message.content if message else None, parsed.model

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 #: Outcomes in one call of the script at the most: a bound on its time in Redis.
 MAX_BATCH: Final = 128
 
+#: Pause before an outcome that Redis refused to write is tried again, in seconds.
+REFUSED_S: Final = 1.0
+
 #: The stream of the ended, and the group by which workers deliver callbacks from it.
 DONE, CALLBACK = "done", "callback"
 
@@ -77,10 +80,9 @@ class Carrier:
 
     async def take_ranked(self, room: int) -> Reply:
         """Take new requests, high before default before low, one slot in twenty left to each."""
-        reserve = room // 20 or int(clock.chance.random() * 20 < room)
-        reserve = min(reserve, room // 3)
+        reserves = [_share(room), _share(room)]
         _, taken = await self._link.run(
-            TRANSITION, [self._names.prefix], [*self._head, 0, 0, room, reserve]
+            TRANSITION, [self._names.prefix], [*self._head, 0, 0, room, *reserves]
         )
         return taken
 
@@ -105,7 +107,9 @@ class Carrier:
             return await self._transition([landed])
         except redis.exceptions.ResponseError:
             log.exception("The outcome of %s could not be written", landed.run.event.id)
-            self._holdings.release(landed.run)
+            # Redis may refuse every write for a time: its disk is full, it has become a replica.
+            again = asyncio.get_running_loop().call_later
+            again(REFUSED_S, self.land, landed.run, landed.outcome)
             return []
 
     async def _ask(self, args: list[Argument]) -> tuple[list[int], Reply]:
@@ -127,7 +131,12 @@ class Carrier:
         args: list[Argument] = [len(wanted) + 1, DONE, CALLBACK, MAX_BATCH]
         for hop in wanted:
             args += [hop, hop, min(self._holdings.room(hop), MAX_BATCH)]
-        return [*args, 0, 0]
+        return [*args, 0, 0, 0]
+
+
+def _share(room: int) -> int:
+    """Draw a lane's part of so many slots, whole and on average one in twenty."""
+    return int(room / 20 + clock.chance.random())
 
 
 def _size(landed: Landed) -> int:

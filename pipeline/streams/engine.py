@@ -210,7 +210,10 @@ class Engine:
 
     async def _run_callback(self, run: Running) -> None:
         if run.event.reply_to:
-            await self._call_back(run.event)
+            try:
+                await self._call_back(run.event)
+            except Exception:
+                log.exception("The callback of %s failed", run.event.id)
         self._acknowledge(run.source.stream, run.source.group, [run.source.entry])
         self.holdings.release(run)
 
@@ -226,9 +229,10 @@ class Engine:
         meantime is given up.
         """
         await self.link.up()
-        with contextlib.suppress(LinkError, redis.exceptions.ResponseError):
+        with contextlib.suppress(LinkError):
             for stream, group in self.streams():
-                await self._adopt(stream, group)
+                with contextlib.suppress(redis.exceptions.ResponseError):
+                    await self._adopt(stream, group)
 
     async def _adopt(self, stream: str, group: str) -> None:
         key = self.names.hop(stream)

@@ -55,9 +55,10 @@ class Holdings:
         """List the ids of the entries held of a stream."""
         return {entry for source, entry in self._running if source == stream}
 
-    def events(self, group: str) -> list[Event]:
-        """List the events held of a group."""
-        return [run.event for run in self._running.values() if run.source.group == group]
+    def running(self, group: str) -> list[Event]:
+        """List the events of a group whose hop has not ended yet."""
+        runs = [run for run in self._running.values() if run.source.group == group]
+        return [run.event for run in runs if run.task]
 
     def tasks(self) -> list[asyncio.Task[None]]:
         """List the tasks under way."""

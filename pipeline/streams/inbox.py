@@ -91,8 +91,11 @@ class Watch:
         self._put(Frame("delta", entry, payload))
         return False
 
+    def _lacks(self, entry: str) -> bool:
+        return not self._closed and _numbers(entry) > _numbers(self.last)
+
     def _skip_hole(self, entry: str, payload: bytes, response: bytes) -> None:
-        """Go on behind what someone else has trimmed, rather than ask for it for ever."""
+        """Go on behind what is lost for good, rather than ask for it for ever."""
         generation, place = _numbers(entry)
         if generation % TURN == CLOSING:
             self._end(entry, payload, response, whole=False)
@@ -140,12 +143,13 @@ class Watch:
                 self.lose()
                 return None
             record, entries = found
-            missing = False
+            response = record.get("response", b"")
             for entry, payload in entries:
-                missing = self.receive(entry, payload, record.get("response", b"")) or missing
-            if not missing or not entries:
+                self.receive(entry, payload, response)
+            beyond = next((row for row in entries if self._lacks(row[0])), None)
+            if beyond is None:
                 return record
-            self._skip_hole(*entries[0], record.get("response", b""))
+            self._skip_hole(*beyond, response)
         return {}
 
 

@@ -27,13 +27,17 @@ KEPT_BYTES: Final = 65536
 
 _OURS: Final = b'{"v":1,'
 _FIELD: Final = EVENT_FIELD.encode()
+_TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+#: One year: a longer timeout would overflow a deadline somewhere.
+MAX_TIMEOUT_S: Final = 31_536_000
 
 #: Fields of a producer's event that are for us and not for the provider.
 OUR_FIELDS: Final = frozenset(
     {
         "request_id", "reply_to", "callback_queue", "priority", "timeout_s", "tenant",
         "session_id", "webhook", "timestamp", "retry_count", "prompt", "parameters",
-        "system_instruction",
+        "system_instruction", "traceparent",
     }
 )  # fmt: skip
 
@@ -83,27 +87,37 @@ def read(fields: list[bytes], *, lane: Lane | None, entry: str, default_model: s
     `lane` tells that it came by a request stream, where producers write, too.
     Raises `Malformed`.
     """
-    payload = _payload(fields)
+    payload = _value(fields, _FIELD)
     minted = f"xadd-{lane}-{entry}" if lane else f"lost-{entry}"
     if payload is None:
         raise _malformed(minted, b"", f"the entry has no field `{EVENT_FIELD}`")
     try:
         if lane is None or payload.startswith(_OURS):
             return events.decode(payload)
-        return _from_producer(payload, lane, minted, default_model)
+        event = _from_producer(payload, lane, minted, default_model)
     except msgspec.MsgspecError as error:
         raise _malformed(minted, payload, f"`{EVENT_FIELD}` is not a request: {error}") from None
     except UnicodeDecodeError:
         raise _malformed(minted, payload, f"`{EVENT_FIELD}` is not UTF-8") from None
     except SluiceError as error:
         raise _malformed(minted, payload, error.message) from None
+    except RecursionError:
+        raise _malformed(minted, payload, f"`{EVENT_FIELD}` is nested too deeply") from None
+    return _traced(event, _value(fields, b"traceparent"))
 
 
-def _payload(fields: list[bytes]) -> bytes | None:
+def _value(fields: list[bytes], wanted: bytes) -> bytes | None:
     for name, value in zip(fields[::2], fields[1::2], strict=True):
-        if name == _FIELD:
+        if name == wanted:
             return value
     return None
+
+
+def _traced(event: Event, traceparent: bytes | None) -> Event:
+    """Keep the trace that a producer's entry belongs to."""
+    if not traceparent or not _TRACEPARENT.fullmatch(traceparent):
+        return event
+    return msgspec.structs.replace(event, traceparent=traceparent.decode())
 
 
 def _from_producer(payload: bytes, lane: Lane, minted: str, default_model: str) -> Event:
@@ -118,6 +132,9 @@ def _from_producer(payload: bytes, lane: Lane, minted: str, default_model: str) 
     priority = LANE_PRIORITY[lane] if request.priority is None else request.priority
     if not MIN_PRIORITY <= priority <= MAX_PRIORITY:
         raise BadRequest(f"`priority` is {priority}; it goes from -10 to 10")
+    timeout_s = request.timeout_s or 0.0
+    if not 0 <= timeout_s <= MAX_TIMEOUT_S:
+        raise BadRequest(f"`timeout_s` is {timeout_s:g}; it goes from 0 (none) to {MAX_TIMEOUT_S}")
     now = clock.now()
     body = _body(payload, request, model)
     return Event(
@@ -132,7 +149,7 @@ def _from_producer(payload: bytes, lane: Lane, minted: str, default_model: str) 
         include_usage=bool(request.stream_options and request.stream_options.include_usage),
         priority=priority,
         created=now,
-        deadline=now + request.timeout_s if request.timeout_s else 0.0,
+        deadline=now + timeout_s if timeout_s else 0.0,
         tenant=request.tenant or "",
         user=request.user or "",
         session=request.session_id or "",
@@ -168,16 +185,22 @@ def _given(value: msgspec.Raw) -> bool:
 
 
 class _Addressed(msgspec.Struct):
-    reply_to: str = ""
-    callback_queue: str = ""
+    reply_to: object = None
+    callback_queue: object = None
+
+
+def _callback_of(payload: bytes) -> str:
+    """Give the callback that a payload names, if so much of it can be read."""
+    try:
+        addressed = msgspec.json.decode(payload, type=_Addressed)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
+    named = (addressed.reply_to, addressed.callback_queue)
+    return next((name for name in named if name and isinstance(name, str)), "")
 
 
 def _malformed(request_id: str, payload: bytes, reason: str) -> Malformed:
     """Keep what can be kept of an entry that cannot be read."""
-    try:
-        addressed = msgspec.json.decode(payload, type=_Addressed)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        addressed = _Addressed()
     text = payload[:KEPT_BYTES].decode(errors="replace")
     event = Event(
         id=request_id,
@@ -185,7 +208,7 @@ def _malformed(request_id: str, payload: bytes, reason: str) -> Malformed:
         body=msgspec.Raw(msgspec.json.encode(text)),
         body_bytes=len(payload),
         created=clock.now(),
-        reply_to=addressed.reply_to or addressed.callback_queue,
+        reply_to=_callback_of(payload),
         direct=True,
     )
     failure = Failure(

@@ -1,7 +1,7 @@
 """Signs of life of a worker process, given from a thread that its event loop cannot starve.
 
 Only what a worker without a sign of life holds is ever claimed. A loop that has not turned for
-`STUCK_S` is as good as dead, and the signs stop.
+`stuck_s` is as good as dead, and the signs stop.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from typing import Final
 
 import msgspec
 import redis
@@ -21,9 +20,6 @@ from pipeline.streams.connection import sync_client
 from pipeline.streams.scripts import BEAT
 
 log = logging.getLogger(__name__)
-
-#: A loop that has not turned for so long counts as dead, in seconds.
-STUCK_S: Final = 60.0
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +34,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 class Liveness:
     """The thread that keeps one worker's key alive; `on_gap` is told when it had lapsed."""
+
+    #: A loop that has not turned for so long counts as dead, in seconds.
+    stuck_s = 60.0
 
     def __init__(
         self,
@@ -85,8 +84,8 @@ class Liveness:
                 log.warning("The parent process is gone; stopping")
                 os.kill(os.getpid(), signal.SIGTERM)
                 self._parent = os.getppid()
-            if clock.monotonic() - self._turned > STUCK_S:
-                log.error("The event loop has not turned for %.0f s", STUCK_S)
+            if clock.monotonic() - self._turned > self.stuck_s:
+                log.error("The event loop has not turned for %.0f s", self.stuck_s)
                 continue
             try:
                 if not self._beat():

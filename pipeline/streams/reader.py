@@ -4,6 +4,7 @@ XREADGROUP knows one group, so each group has a connection of its own on which i
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -17,6 +18,9 @@ log = logging.getLogger(__name__)
 
 #: How long one read blocks, and so how often an idle worker asks Redis for work.
 BLOCK_S: Final = 5.0
+
+#: Pause after Redis refused to be read from, in seconds: it may go on refusing.
+REFUSED_S: Final = 0.1
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +88,9 @@ class GroupReader:
             except redis.exceptions.ResponseError as error:
                 # NOGROUP and its like: the stream was deleted or Redis was emptied under us.
                 log.warning("The streams of %s had to be made anew: %s", reading.group, error)
-                await reading.make_groups()
+                with contextlib.suppress(LinkError):
+                    await reading.make_groups()
+                await asyncio.sleep(REFUSED_S)
 
     def _read(self, count: int) -> asyncio.Future[Reply]:
         reading = self._reading

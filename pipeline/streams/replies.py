@@ -1,17 +1,25 @@
 """Writing replies: the deltas of all running calls of a process, coalesced per loop turn.
 
-What arrives for a reply while a flush is under way goes out as one entry with the next; an idle
-writer flushes at once, so the first token is never held back and the cost follows flushes.
-An entry's field `event` holds one JSON chunk a line.
+What arrives for a reply while a flush is under way goes out as one entry with the next, so the
+cost follows flushes. Flushes of later deltas keep `PACE_S` apart: with many streams one flush
+serves them all. A first token and the end of a reply are never held back, and where flushes are
+rarer anyway nothing is. An entry's field `event` holds one JSON chunk a line.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Final
 
+from pipeline import clock
 from pipeline.names import Names
+from pipeline.streams.batch import split
 from pipeline.streams.link import Argument, Link, LinkError
 from pipeline.streams.scripts import FLUSH
+
+#: Between the beginnings of two flushes, in seconds. Measured with 100 streams of 50 tokens a
+#: second: 5 ms take a third off the CPU of a delta, and nobody reads that fast.
+PACE_S: Final = 0.005
 
 #: Replies written in one call of the script at the most: a bound on its time in Redis.
 MAX_BATCH: Final = 256
@@ -36,16 +44,23 @@ class ReplyWriter:
 
     def write(self, chunks: Sequence[bytes]) -> None:
         """Hand over chunks of JSON; they go out with the next flush."""
-        if self.refused:
+        if self.refused or not chunks:
             return
         if not self.pending and self.idle.is_set():
             self._replies.add(self)
-        self.pending.extend(chunks)
+        # A line break inside a chunk is white space of its JSON; between lines it is ours.
+        self.pending.extend(c.replace(b"\n", b" ") if b"\n" in c else c for c in chunks)
         self.idle.clear()
 
     async def flushed(self) -> None:
         """Wait until everything handed over is written, or refused."""
+        if self.pending:
+            self._replies.hurry()
         await self.idle.wait()
+
+
+def _size(writer: ReplyWriter) -> int:
+    return sum(map(len, writer.pending))
 
 
 class Replies:
@@ -56,6 +71,8 @@ class Replies:
         self._prefix = names.prefix
         self._dirty: list[ReplyWriter] = []
         self._task: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
+        self._next_flush = 0.0
 
     def open(self, request_id: str, generation: int) -> ReplyWriter:
         """Begin a generation of a reply; a greater number shuts out every smaller one."""
@@ -64,13 +81,29 @@ class Replies:
     def add(self, writer: ReplyWriter) -> None:
         """Note that a writer has something to write."""
         self._dirty.append(writer)
+        if not writer.place:
+            self.hurry()
         if self._task is None:
             self._task = asyncio.create_task(self._flush(), name="reply flush")
+
+    def hurry(self) -> None:
+        """Flush without regard to the pace."""
+        self._hurry.set()
+
+    async def _pace(self) -> None:
+        wait_s = self._next_flush - clock.monotonic()
+        if wait_s > 0 and not self._hurry.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._hurry.wait()
+        self._hurry.clear()
+        self._next_flush = clock.monotonic() + PACE_S
 
     async def _flush(self) -> None:
         try:
             while self._dirty:
-                batch, self._dirty = self._dirty[:MAX_BATCH], self._dirty[MAX_BATCH:]
+                await self._pace()
+                batch, self._dirty = split(self._dirty, MAX_BATCH, _size)
                 await self._write(batch)
         finally:
             self._task = None

@@ -14,7 +14,7 @@
 --              W  event                       wait: park it, unless it was woken in between
 --              E  event, letter or "", closing, body ttl_s, session or ""     end
 --          then number of takes, and for each: source, group, count;
---          then how many entries to take from the lanes
+--          then how many entries to take from the lanes, how many of them to leave to default and to low
 -- Returns  {indices of refused outcomes, entries taken in the form of XREADGROUP}
 local prefix, me, replies_s = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local LANES = {'high', 'default', 'low'}
@@ -150,12 +150,12 @@ for i = at + 1, at + 3 * takes, 3 do take(ARGV[i], ARGV[i + 1], tonumber(ARGV[i 
 at = at + 3 * takes
 
 -- High goes before default before low, and one slot in twenty stays for each lower lane.
-local slots, reserve = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+local slots, default, low = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
 if slots > 0 then
-  local free = slots - take('requests:high', 'route', slots - 2 * reserve)
-  free = free - take('requests:default', 'route', free - reserve)
+  local free = slots - take('requests:high', 'route', slots - default - low)
+  free = free - take('requests:default', 'route', free - low)
   free = free - take('requests:low', 'route', free)
-  if free > 0 and reserve > 0 then
+  if free > 0 and default + low > 0 then
     free = free - take('requests:high', 'route', free)
     take('requests:default', 'route', free)
   end

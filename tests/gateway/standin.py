@@ -272,6 +272,14 @@ async def tell(case: Case) -> None:
     case.complete(completion(events.encode(event).decode()))
 
 
+async def long(case: Case) -> None:
+    """Write 100 words, one entry each."""
+    writing = case.standin.open(case, 1)
+    for _ in range(100):
+        await writing.write(chunk("twenty bytes of text"))
+    case.complete()
+
+
 async def joined(case: Case) -> None:
     """Write all words as one entry."""
     writing = case.standin.open(case, 1)
@@ -335,6 +343,7 @@ BEHAVIOURS: dict[str, Callable[[Case], Coroutine[None, None, None]]] = {
         body,
         tell,
         joined,
+        long,
         slow,
         silent,
         never,

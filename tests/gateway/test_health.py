@@ -100,7 +100,7 @@ def test_clients_that_wait_while_redis_restarts_get_their_replies(
     house = start_house(url=own_redis.url)
     with ThreadPoolExecutor(8) as pool:
         waiting = [
-            pool.submit(house.chat, "sim/slow", stream=stream, user="restart")
+            pool.submit(house.chat, "sim/silent", stream=stream, user="restart")
             for stream in (True, False) * 4
         ]
         with redis.Redis.from_url(own_redis.url, protocol=2) as link:

@@ -50,7 +50,8 @@ def test_a_request_is_where_its_last_line_and_status_say(
     house: House, client: redis.Redis, fields: dict[str, str], at: str
 ) -> None:
     client.delete("sluice:request:made")
-    client.hset("sluice:request:made", mapping={"status": "queued", "model": "m", **fields})
+    for name, value in {"status": "queued", "model": "m", **fields}.items():
+        client.hset("sluice:request:made", name, value)
     assert house.ask("GET", "/v1/requests/made/events").json["at"] == at
 
 
