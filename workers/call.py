@@ -29,6 +29,8 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     replies: Replies
     #: Fetches the body of a request that was too large to travel.
     body_of: Callable[[str], Awaitable[bytes | None]]
+    #: Tells whether the client has gone and wanted that to end the request.
+    is_cancelled: Callable[[str], Awaitable[bool]]
 
 
 class Cancelled(SluiceError):
@@ -71,6 +73,8 @@ async def call(event: Event, *, means: Means) -> Outcome:
 
 
 async def _answer(event: Event, means: Means, writer: ReplyWriter, facts: Facts) -> Reply:
+    if await means.is_cancelled(event.id):
+        raise Cancelled("The client cancelled the request before its call")
     request = await _request(event, means)
     if not event.stream:
         return await means.upstream.complete(request)

@@ -118,6 +118,7 @@ class WorkerProcess:
             upstream=self._upstream,
             replies=Replies(self._link, self._names),
             body_of=self._body_of,
+            is_cancelled=self._is_cancelled,
         )
         bound: dict[str, Hop] = {
             ROUTE: functools.partial(functions[ROUTE], catalog=means.catalog),
@@ -157,6 +158,16 @@ class WorkerProcess:
                 await self._link.up()
             else:
                 return body
+
+    async def _is_cancelled(self, request_id: str) -> bool:
+        """Ask the record, but only where a client's going may cancel anything at all."""
+        if self._settings.gateway.on_disconnect != "cancel":
+            return False
+        try:
+            cancelled = await self._link.call("HEXISTS", self._names.record(request_id), "cancel")
+        except LinkError:
+            return False
+        return bool(cancelled)
 
     async def _look(self) -> None:
         """What the keeper does beside its own duties: leases, and who waits for them."""

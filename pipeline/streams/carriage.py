@@ -46,7 +46,9 @@ def arguments(source: Source, outcome: Outcome, line: Line, kept: Kept) -> list[
             verb = ["E", *_end(event, b"", kept.events_s)]
         case Die():
             event = events.written(event, line, delivery=1, status=status, failure=outcome.failure)
-            verb = ["E", *_end(event, events.encode(event), kept.dead_s)]
+            # What a client cancelled is nobody's to look after: it gets no dead letter.
+            letter = b"" if status == "cancelled" else events.encode(event)
+            verb = ["E", *_end(event, letter, kept.dead_s)]
         case _:
             assert_never(outcome)
     return [*head, *verb, len(fields) // 2, *fields]

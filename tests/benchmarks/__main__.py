@@ -51,14 +51,16 @@ _FAULTS: Final = (
 )  # fmt: skip
 
 
-def machine() -> str:
-    """Name what this was measured on."""
+def machine(given: argparse.Namespace) -> str:
+    """Name what this is measured on, and how busy that is with other things."""
     server = str(find_redis_server())
     shown = subprocess.run([server, "--version"], capture_output=True, text=True, check=False)
     version = shown.stdout.partition("v=")[2].partition(" ")[0]
     return (
         f"{_cpu()}, {os.cpu_count()} cores, {platform.system()}, "
-        f"Python {platform.python_version()}, Redis {version}"
+        f"Python {platform.python_version()}, "
+        f"Redis {version}{', append-only' * given.append_only}, "
+        f"load average before {os.getloadavg()[0]:.1f}"
     )
 
 
@@ -115,9 +117,10 @@ def main() -> int:
     given = _options()
     forget_providers()
     _allow_many_files()
+    around = machine(given)
     found = {name: _carry_out(name, given) for name in given.names or BENCHMARKS}
     findings = Findings(
-        machine=machine() + (", append-only" if given.append_only else ""),
+        machine=around,
         quick=given.quick,
         figures={name: figures for name, figures in found.items() if figures is not None},
     )

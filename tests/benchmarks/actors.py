@@ -16,10 +16,11 @@ from dramatiq.brokers.redis import RedisBroker
 
 from pipeline.streams.broker import StreamBroker
 from pipeline.streams.connection import sync_client
+from tests.benchmarks.ground import GO, WAITING
 
 Kind = Literal["redis", "stream"]
 
-GO, MARKS, MILESTONES = "bench:go", "bench:marks", "bench:milestones"
+MARKS, MILESTONES = "bench:marks", "bench:milestones"
 THREADS: Final = 8
 
 
@@ -68,7 +69,7 @@ def main(kind: Kind, url: str) -> None:
     dramatiq.set_broker(broker)
     declare(broker, ended)
     worker = dramatiq.Worker(broker, worker_threads=THREADS)
-    print("waiting for the shot", flush=True)
+    client.rpush(WAITING, "there")
     client.blpop([GO], timeout=60)
     milestones |= {int(number) for number in client.lrange(MILESTONES, 0, -1)}
     over = [signal.SIGTERM, signal.SIGINT]

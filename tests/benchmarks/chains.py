@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from tests.benchmarks.actors import GO, MARKS, MILESTONES, Kind, declare, make_broker
+from tests.benchmarks.actors import MARKS, MILESTONES, Kind, declare, make_broker
 from tests.benchmarks.costs import Costs, less
-from tests.benchmarks.ground import Bench, Ground
+from tests.benchmarks.ground import BY_REDIS, GO, Bench, Ground
 from tests.benchmarks.loading import BenchmarkFailed
 
 BODY = '{"model":"fast","messages":[{"role":"user","content":"Say hello to the whole house."}]}'
@@ -47,7 +47,7 @@ class Race(msgspec.Struct, frozen=True, kw_only=True):
 def race_engine(bench: Bench, count: int) -> Race:
     """Let the engine carry requests through its four hops, without a provider call."""
     with Ground(bench) as ground:
-        ground.start_worker("tests.benchmarks.engine_app", until="waiting for the shot")
+        ground.start_worker("tests.benchmarks.engine_app", until=BY_REDIS)
         with ground.client.pipeline(transaction=False) as batch:
             for number in range(count):
                 batch.xadd("sluice:requests:default", {"event": BODY})
@@ -67,7 +67,7 @@ def race_actors(bench: Bench, kind: Kind, actor: str, count: int) -> Race:
     """Let a `dramatiq.Worker` of 8 threads do messages of an actor, with what follows from them."""
     with Ground(bench) as ground:
         arguments = ["-m", "tests.benchmarks.actors", kind, ground.redis.url]
-        ground.start("worker", arguments, until="waiting for the shot")
+        ground.start("worker", arguments, until=BY_REDIS)
         broker = make_broker(kind, ground.redis.url)
         sent = declare(broker, lambda: None)[actor]
         for _ in range(count):

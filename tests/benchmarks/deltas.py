@@ -5,10 +5,10 @@ The difference leaves out what a request costs by itself.
 
 from collections.abc import Mapping
 
-from tests.benchmarks.figures import Figure, shown
+from tests.benchmarks.figures import Figure
 from tests.benchmarks.ground import Bench, Ground
 from tests.benchmarks.http import BODY
-from tests.benchmarks.loading import OURS, Measured
+from tests.benchmarks.loading import OURS, Measured, split
 from tests.benchmarks.plans import Plan, Target
 
 _STREAMS = 100
@@ -64,7 +64,7 @@ def _figure(bench: Bench, what: str, runs: list[Measured]) -> Figure:
     short, long = runs
     deltas = long.frames - short.frames
     spent = {part: long.spent[part] - short.spent[part] for part in long.spent}
-    parts = ", ".join(f"{part} {shown(s / deltas * 1e6)}" for part, s in spent.items())
+    parts = split(spent, deltas * 1e-6)
     bench.say(
         f"{what}: {long.frames:,} deltas in {long.report.seconds:.1f} s, CPU µs/delta: {parts}"
     )

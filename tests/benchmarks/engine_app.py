@@ -14,6 +14,7 @@ from pipeline.flow import CALL, RESPOND
 from pipeline.outcome import Forward, Outcome
 from pipeline.settings import load
 from pipeline.streams.connection import sync_client
+from tests.benchmarks.ground import GO, WAITING
 from workers.app import broker
 from workers.call import Means
 
@@ -38,9 +39,9 @@ class StartingShot(Middleware):
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Wait."""
-        print("waiting for the shot", flush=True)
         with sync_client(load().redis.address, block_s=60) as client:
-            client.blpop(["bench:go"], timeout=60)
+            client.rpush(WAITING, "there")
+            client.blpop([GO], timeout=60)
 
 
 del broker.actors[CALL]

@@ -13,12 +13,17 @@ import redis
 
 from pipeline.streams.embedded import EmbeddedRedis, free_port
 from tests.benchmarks.costs import Costs, cpu_s, family, rss_bytes
-from tests.benchmarks.loading import PYTHON, ROOT, Measured, load
+from tests.benchmarks.loading import PYTHON, ROOT, BenchmarkFailed, Measured, load
 from tests.benchmarks.plans import Plan
 from tests.processes import Nursery, Spawned
 
 _DRAMATIQ: Final = ("-m", "dramatiq", "--processes", "1", "--threads", "1")
 _BOOT_S: Final = 60.0
+
+#: A start that is not told by output: Dramatiq holds its processes' output back while they boot.
+BY_REDIS: Final = "by Redis"
+#: Lists by which a process tells that it is there, and is told to begin.
+WAITING, GO = "bench:waiting", "bench:go"
 
 
 class Bench(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +72,7 @@ class Ground:
         self.start("gateway", ["-m", "gateway"], until="Gateway listens on")
         self.start_worker("workers.app", calls=calls)
 
-    def start_worker(self, app: str, *, until: str = "ready for action", calls: int = 1000) -> None:
+    def start_worker(self, app: str, *, calls: int = 1000, until: str = "ready for action") -> None:
         """Start a worker of one process under the `dramatiq` command."""
         calls_at_once = {"SLUICE_WORKERS__CALLS": str(calls)}
         self.start("worker", [*_DRAMATIQ, app], until=until, environment=calls_at_once)
@@ -80,7 +85,10 @@ class Ground:
         until: str,
         environment: Mapping[str, str] | None = None,
     ) -> Spawned:
-        """Start a part and wait until its output has these words."""
+        """Start a part and wait until its output has these words.
+
+        `BY_REDIS` waits until it pushes something onto the list `bench:waiting` instead.
+        """
         variables = {
             "SLUICE_REDIS_URL": self.redis.url,
             "SLUICE_PORT": str(self.gateway_port),
@@ -89,7 +97,10 @@ class Ground:
             **(environment or {}),
         }
         child = self._nursery.spawn([*PYTHON, *arguments], variables, name)
-        child.await_output(until, _BOOT_S)
+        if until != BY_REDIS:
+            child.await_output(until, _BOOT_S)
+        elif not self.client.blpop([WAITING], timeout=_BOOT_S):
+            raise BenchmarkFailed(f"the {name} did not start:\n{child.tail}")
         self._pids[name] = family(child.pid)
         return child
 

@@ -68,13 +68,19 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     def parts(self, unit_s: float, per: float) -> str:
         """Write what each part and the load spent, in a unit of seconds, for each of `per`."""
         parts = {**self.spent, "load": self.report.cpu_s}
-        return ", ".join(f"{name} {shown(s / per / unit_s)}" for name, s in parts.items())
+        return split(parts, per * unit_s)
 
     def checked(self) -> "Measured":
         """Give this, if nothing went wrong; raises BenchmarkFailed."""
         if self.faults:
             raise BenchmarkFailed(f"of {self.requests} requests some failed: {self.faults}")
         return self
+
+
+def split(spent: Costs, unit: float) -> str:
+    """Write what each part spent, ours first, in a unit."""
+    names = sorted(spent, key=lambda name: (*OURS, name).index(name))
+    return ", ".join(f"{name} {shown(spent[name] / unit)}" for name in names)
 
 
 def load(

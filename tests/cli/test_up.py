@@ -31,7 +31,9 @@ def start(house: House, nursery: Nursery, *arguments: str) -> Spawned:
 
 def parts(up: Spawned) -> dict[str, int]:
     """Read the pids of the start-up table."""
-    rows = re.findall(r"^(redis|simulated|worker\S*|gateway\S*) +\S+ +(\d+)\s*$", up.output, re.M)
+    rows = re.findall(
+        r"^(redis|simulated|worker\S*|gateway\S*) +\S+ +(\d+)\s*$", up.output, re.MULTILINE
+    )
     return {name: int(pid) for name, pid in rows}
 
 
@@ -60,7 +62,7 @@ def test_a_newcomer_gets_an_answer_and_ends_it_with_one_ctrl_c(
     up = start(house, nursery)
     assert set(parts(up)) == {"redis", "simulated", "worker", "gateway"}
     assert "Nobody is billed" in up.output
-    (command,) = re.findall(r"^ +(curl .*)$", up.output, re.M)
+    (command,) = re.findall(r"^ +(curl .*)$", up.output, re.MULTILINE)
     answer = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True)
     assert answer.stdout.endswith("data: [DONE]\n\n")
     everyone = family(up)

@@ -280,6 +280,15 @@ async def long(case: Case) -> None:
     case.complete()
 
 
+async def ticks(case: Case) -> None:
+    """Write a word every half second, for ten seconds."""
+    writing = case.standin.open(case, 1)
+    for _ in range(20):
+        await writing.write(chunk("twenty bytes of text"))
+        await asyncio.sleep(0.5)
+    case.complete()
+
+
 async def joined(case: Case) -> None:
     """Write all words as one entry."""
     writing = case.standin.open(case, 1)
@@ -344,6 +353,7 @@ BEHAVIOURS: dict[str, Callable[[Case], Coroutine[None, None, None]]] = {
         tell,
         joined,
         long,
+        ticks,
         slow,
         silent,
         never,
