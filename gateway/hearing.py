@@ -120,14 +120,17 @@ class Hearing:
             self._listening = asyncio.create_task(self._listen(), name="listen")
         due = [self._deadline] if self._deadline else []
         if self._wait.ping_s:
-            if now - self.exchange.wrote >= self._wait.ping_s:
+            pinging = self.pinging and not self.pinging.done()
+            if not pinging and now - self.exchange.wrote >= self._wait.ping_s:
                 self.exchange.wrote = now
                 self.pinging = asyncio.create_task(self._ping(), name="ping")
-            due.append(self.exchange.wrote + self._wait.ping_s)
+            due.append(max(now, self.exchange.wrote) + self._wait.ping_s)
         if due:
             self._timer = self._loop.call_at(min(due), self._look)
 
     async def _ping(self) -> None:
+        if self.exchange.finished:
+            return
         await self.exchange.begin()
         await self.exchange.write(PING)
 

@@ -16,7 +16,7 @@ from gateway.errors import CUT, RESTARTED, error_json, refuse
 from gateway.exchange import Exchange
 from gateway.gateway import Gateway
 from gateway.hearing import Hearing
-from gateway.sse import DONE, data, without_usage
+from gateway.sse import DONE, data
 from pipeline import clock
 from pipeline.catalog import ModelCard
 from pipeline.errors import Failure, ModelNotFound
@@ -158,7 +158,7 @@ class Relay:
             chunks: list[bytes] = []
             for frame in await self._hearing.frames():
                 if frame.kind == "delta":
-                    chunks.append(self._framed(frame.lines))
+                    chunks.append(data(frame.lines))
                 elif frame.kind != "restart":
                     await self._end(frame, chunks)
                     return
@@ -173,13 +173,6 @@ class Relay:
                 await exchange.begin()
                 self._sent = True
                 await exchange.write(together)
-
-    def _framed(self, lines: bytes) -> bytes:
-        if not self._event.include_usage:
-            lines = without_usage(lines)
-            if not lines:
-                return b""
-        return data(lines)
 
     async def _end(self, frame: Frame, chunks: list[bytes]) -> None:
         exchange = self._hearing.exchange

@@ -28,6 +28,9 @@ _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 #: Longer than clients keep idle connections: they must not meet one that we are closing.
 _KEEP_ALIVE_S: Final = 75
 
+#: New objects after which the collector looks at them; Python's own number is 700.
+_YOUNG_OBJECTS: Final = 20_000
+
 #: What is left of the grace for telling everyone that it is over, in seconds.
 _FAREWELL_S: Final = 2
 
@@ -80,13 +83,20 @@ async def serve(settings: Settings, bound: socket.socket, pace: Pace | None = No
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(gateway.pace.grace_s) + _FAREWELL_S,
         )
-        # What start-up has made stays for good: the collector need not look at it again, and
-        # with thousands of streams open each full look at the rest is long.
-        gc.collect()
-        gc.freeze()
+        _calm_collector()
         await Server(config, gateway).serve([bound])
     finally:
         await gateway.close()
+
+
+def _calm_collector() -> None:
+    """Let the garbage collector look more rarely: nearly nothing of ours is in cycles.
+
+    With 5,000 streams open it took 30 % of the CPU at Python's own thresholds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, 20, 50)
 
 
 def run(settings: Settings, *, fd: int | None = None, pace: Pace | None = None) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+from typing import Final
 
-from gateway.errors import LOST, STOPPING
+from gateway.errors import STOPPING
 from gateway.exchange import ClientGone, Exchange
 from gateway.frames import Place, Plain, place_of
 from gateway.gateway import Gateway
@@ -11,6 +12,9 @@ from gateway.records import not_found
 from gateway.showing import Showing
 from gateway.sse import PING
 from pipeline.errors import RedisUnavailable, RequestNotFound
+
+#: Turns of others, at the end of a session, behind which its tenant's own are looked for.
+_LOOKED_THROUGH: Final = 100
 
 
 class Sessions:
@@ -39,9 +43,10 @@ class _Reading:
 
     async def run(self, place: Place, *, follow: bool) -> None:
         turns = await self._turns()
-        turn = place.turn + place.ends_turn if place.turn else turns
-        if not turns or not await self._is_mine(turns):
+        latest = await self._latest_of_mine(turns)
+        if not latest:
             raise RequestNotFound(f"No session has the id `{self._session_id[:128]}`.")
+        turn = place.turn + place.ends_turn if place.turn else latest
         if turn > turns and not follow:
             # What a browser's EventSource takes as the order not to come back.
             await self._exchange.answer(204, b"", ())
@@ -65,25 +70,28 @@ class _Reading:
         found: bytes | None = await self._gateway.ask("LINDEX", self._key, turn - 1)
         return found.decode() if found else ""
 
-    async def _is_mine(self, turn: int) -> bool:
-        """Tell whether the caller may read a turn; without tenants everybody may."""
+    async def _latest_of_mine(self, turns: int) -> int:
+        """Find the latest turn that the caller may read; 0: there is none.
+
+        Nobody can take a session from its tenant by sending a request with its id.
+        """
         if not self._tenant:
-            return True
-        return await self._gateway.is_visible(await self._request(turn), self._tenant)
+            return turns
+        for turn in range(turns, max(0, turns - _LOOKED_THROUGH), -1):
+            if await self._gateway.is_visible(await self._request(turn), self._tenant):
+                return turn
+        return 0
 
     async def _show(self, turn: int, turns: int, place: Place) -> bool:
         """Show one turn; tells whether there may be more."""
         request_id = await self._request(turn)
         form = Plain(request_id)
         if not await self._gateway.is_visible(request_id, self._tenant):
-            if turn < turns:
-                await self._exchange.begin()
-                await self._exchange.write(form.gap())
-                return True
-            if not self._exchange.started:
+            if turn == turns and not self._exchange.started:
                 raise not_found(request_id)
-            await self._exchange.finish(form.failed("", LOST))
-            return False
+            await self._exchange.begin()
+            await self._exchange.write(form.gap())
+            return True
         watch = self._gateway.inbox.watch(request_id, place.entry)
         hearing = self._gateway.overhear(self._exchange, watch)
         try:

@@ -4,24 +4,12 @@ OpenAI-shaped streams carry data alone: an `id:` or `event:` there makes officia
 Our own streams carry an `id:` by which a reader resumes.
 """
 
-import re
 from typing import Final
-
-import msgspec
 
 DONE: Final = b"data: [DONE]\n\n"
 
 #: One newline: a blank line would end an event, which clients that know an id then emit empty.
 PING: Final = b": ping\n"
-
-_NO_CHOICES: Final = re.compile(rb'"choices"\s*:\s*\[\s*\]')
-
-
-class _Ending(msgspec.Struct):
-    """What tells the chunk of the usage from the others."""
-
-    choices: list[msgspec.Raw] | None = None
-    usage: dict[str, msgspec.Raw] | None = None
 
 
 def data(lines: bytes) -> bytes:
@@ -37,18 +25,3 @@ def event(identity: str, payload: bytes, name: str = "") -> bytes:
     if name:
         parts[:0] = [b"event: ", name.encode(), b"\n"]
     return b"".join(parts)
-
-
-def without_usage(lines: bytes) -> bytes:
-    """Drop the chunk of the usage, which is always asked for upstream, from chunks, one a line."""
-    if b'"usage"' not in lines or not _NO_CHOICES.search(lines):
-        return lines
-    return b"\n".join(line for line in lines.split(b"\n") if not _is_usage(line))
-
-
-def _is_usage(line: bytes) -> bool:
-    try:
-        chunk = msgspec.json.decode(line, type=_Ending)
-    except msgspec.MsgspecError:
-        return False
-    return chunk.choices == [] and bool(chunk.usage)

@@ -119,6 +119,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
         return lane_of(self.priority)
 
     @property
+    def next_generation(self) -> int:
+        """Number the generation of the reply that a call of it now begins: later ones are greater."""
+        return self.leg * 1_000_000 + (self.attempts + 1) * 1_000 + self.delivery
+
+    @property
     def has_body(self) -> bool:
         """Whether the body travels with the event."""
         return self.body is not NO_BODY and len(memoryview(self.body)) > 0

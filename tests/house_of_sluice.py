@@ -110,6 +110,8 @@ class House:
     def spawn_worker(self, redis_url: str = "", module: str = "workers.app") -> Spawned:
         """Start a worker as `dramatiq` runs it; see `await_worker`."""
         arguments = [sys.executable, "-m", "dramatiq", module, "--processes", "1", "--threads", "1"]
+        # As `sluice workers` does: else a worker that dies in its boot is noticed after 30 s.
+        arguments += ["--worker-fork-timeout", "2000"]
         return self.nursery.spawn(arguments, self.environment(redis_url), "worker")
 
     def spawn_crew(self) -> Spawned:

@@ -1,6 +1,7 @@
 """The event's public form: what is written is read again, and what others add is tolerated."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,12 +89,8 @@ def test_fields_that_others_add_are_tolerated(event: Event, value: object) -> No
 
 def test_another_version_is_refused() -> None:
     form = b'{"v":2,"id":"a","model":"m","body_bytes":0,"created":1}'
-    try:
+    with pytest.raises(msgspec.ValidationError, match=r"\$\.v"):
         events.decode(form)
-    except msgspec.ValidationError as error:
-        assert "$.v" in str(error)
-    else:
-        raise AssertionError("version 2 was read as version 1")
 
 
 def test_what_has_its_default_takes_no_room() -> None:

@@ -1,5 +1,6 @@
 """The third hop: calls the deployment and passes its deltas on as they come."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -50,11 +51,11 @@ async def call(event: Event, *, means: Means) -> Outcome:
     late deltas; the lease is given back once.
     """
     if late := overdue(event, CALL):
-        await means.admission.settle(event)
+        await means.admission.leave(event)
         return Die(event, late)
-    if event.delivery > 1:
+    if event.delivery > 1 or event.attempts:
         await means.admission.renew([event])
-    generation = event.leg * 1_000_000 + (event.attempts + 1) * 1_000 + event.delivery
+    generation = event.next_generation
     event = msgspec.structs.replace(event, attempts=event.attempts + 1, generation=generation)
     writer = means.replies.open(event.id, generation)
     start = clock.monotonic()
@@ -68,7 +69,10 @@ async def call(event: Event, *, means: Means) -> Outcome:
         outcome = _answered(event, reply, writer, facts)
     finally:
         facts["call_ms"] = round((clock.monotonic() - start) * 1000, 2)
-        await means.admission.settle(event)
+        task = asyncio.current_task()
+        # Who is cancelled leaves the lease to whoever claims the event.
+        if not (task and task.cancelling()):
+            await means.admission.settle(event)
     return outcome
 
 

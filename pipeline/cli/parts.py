@@ -12,6 +12,10 @@ from pipeline.settings import Settings
 #: What a worker may take beyond `workers.grace_s` to end: Dramatiq looks up once a second.
 _WORKER_MARGIN_S: Final = 10.0
 
+#: Dramatiq's master waits so long for its worker's boot, deaf to signals and also when the worker
+#: has died in it, as one does that takes a poison event at once.
+_FORK_TIMEOUT_MS: Final = "2000"
+
 #: A gateway gives open requests 10 s, and a farewell.
 _GATEWAY_GRACE_S: Final = 15.0
 
@@ -46,7 +50,10 @@ def gateways(
 
 def workers(settings: Settings, environment: Mapping[str, str]) -> list[Part]:
     """Give a part for each worker process: a Dramatiq of its own, with one process."""
-    dramatiq = ("-m", "dramatiq", "workers.app", "--processes", "1", "--threads", "1")
+    dramatiq = (
+        "-m", "dramatiq", "workers.app", "--processes", "1", "--threads", "1",
+        "--worker-fork-timeout", _FORK_TIMEOUT_MS,
+    )  # fmt: skip
     return [
         Part(
             name=name,

@@ -1,6 +1,7 @@
 """How `sluice status` looks in a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import msgspec
 from rich.console import Console, Group, RenderableType
@@ -22,17 +23,19 @@ def run(where: Where, *, watch_s: float, as_json: bool) -> None:
         if not watch_s:
             _print(read(client, spot), as_json=as_json)
             return
-        try:
-            if as_json:
-                while True:
-                    _print(read(client, spot), as_json=True)
-                    clock.sleep(watch_s)
-            with Live(view(read(client, spot)), auto_refresh=False, screen=True) as live:
-                while True:
-                    live.update(view(read(client, spot)), refresh=True)
-                    clock.sleep(watch_s)
-        except KeyboardInterrupt:
-            return
+        with suppress(KeyboardInterrupt):
+            _watch(lambda: read(client, spot), watch_s, as_json=as_json)
+
+
+def _watch(look: Callable[[], Status], watch_s: float, *, as_json: bool) -> None:
+    if as_json:
+        while True:
+            _print(look(), as_json=True)
+            clock.sleep(watch_s)
+    with Live(view(look()), auto_refresh=False, screen=True) as live:
+        while True:
+            clock.sleep(watch_s)
+            live.update(view(look()), refresh=True)
 
 
 def _print(status: Status, *, as_json: bool) -> None:

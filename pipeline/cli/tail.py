@@ -5,6 +5,7 @@ Entries between hops are deleted when they are acknowledged, so what moves fast 
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -79,13 +80,9 @@ def run(where: Where, wanted: Filter, *, as_json: bool) -> None:
     """Print events until Ctrl-C."""
     spot = find(where)
     console = Console(highlight=False)
-    try:
-        with spot.client(block_s=_BLOCK_S) as client:
-            for moved in follow(client, spot):
-                if wanted.admits(moved):
-                    _print(console, moved, as_json=as_json)
-    except KeyboardInterrupt:
-        return
+    with suppress(KeyboardInterrupt), spot.client(block_s=_BLOCK_S) as client:
+        for moved in filter(wanted.admits, follow(client, spot)):
+            _print(console, moved, as_json=as_json)
 
 
 def follow(client: redis.Redis, spot: Place) -> Iterator[Moved]:

@@ -12,23 +12,33 @@
 --   {limits}:arrivals             counter
 --   {limits}:deadlines            sorted set of waiting tickets by their deadline, in ms
 --   {limits}:where                hash waiting ticket → room
+--   {limits}:runs                 hash ticket → generation of its call, where that is not the first
 --   KEYS[1]                       {limits}
 --   KEYS[2]                       the virtual clock's offset, absent outside tests
 -- ARGV     lease ttl in ms, verb, then
 --   admit   for each event: ticket, deadline in ms or 0, room, n, then n times deployment, concurrency, keys
---   settle  tickets to release; without any it is a sweep
---   renew   tickets, each followed by "key deployment"
+--   settle  tickets to release, each followed by the generation of the call that does so; without
+--           any it is a sweep
+--   renew   tickets, each followed by "key deployment" and the generation of the call
 -- Returns  {answers, tickets woken}; an answer to admit is "key deployment", or "" for wait
 local L, ttl, verb = KEYS[1], tonumber(ARGV[1]), ARGV[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + 1000 * tonumber(redis.call('GET', KEYS[2]) or '0')
 local answers, woken = {}, {}
+-- A write that needs no memory lets those after it pass when Redis is full.
+redis.call('DEL', L .. ':nothing')
+
+-- A call that was run again holds the ticket; the late end of the run before changes nothing.
+local function is_late(ticket, generation)
+  return tonumber(redis.call('HGET', L .. ':runs', ticket) or '0') > tonumber(generation)
+end
 
 local function used(deployment)
   local leases = L .. ':lease:' .. deployment
   for _, ticket in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 100)) do
     redis.call('ZREM', leases, ticket)
     redis.call('HDEL', L .. ':leases', ticket)
+    redis.call('HDEL', L .. ':runs', ticket)
   end
   return redis.call('ZCARD', leases)
 end
@@ -98,6 +108,17 @@ local function admit(ticket, deadline, room, plan)
   return held or ''
 end
 
+local function release(ticket)
+  local room = redis.call('HGET', L .. ':where', ticket)
+  if room then leave(ticket, room) end
+  local held = redis.call('HGET', L .. ':leases', ticket)
+  if held then
+    redis.call('HDEL', L .. ':leases', ticket)
+    redis.call('HDEL', L .. ':runs', ticket)
+    redis.call('ZREM', L .. ':lease:' .. string.match(held, '^%d+ (.*)$'), ticket)
+  end
+end
+
 if verb == 'admit' then
   local i = 3
   while i <= #ARGV do
@@ -108,14 +129,8 @@ if verb == 'admit' then
     answers[#answers + 1] = admit(ticket, deadline, room, plan)
   end
 elseif verb == 'settle' then
-  for i = 3, #ARGV do
-    local room = redis.call('HGET', L .. ':where', ARGV[i])
-    if room then leave(ARGV[i], room) end
-    local held = redis.call('HGET', L .. ':leases', ARGV[i])
-    if held then
-      redis.call('HDEL', L .. ':leases', ARGV[i])
-      redis.call('ZREM', L .. ':lease:' .. string.match(held, '^%d+ (.*)$'), ARGV[i])
-    end
+  for i = 3, #ARGV, 2 do
+    if not is_late(ARGV[i], ARGV[i + 1]) then release(ARGV[i]) end
   end
   for _, ticket in ipairs(redis.call('ZRANGEBYSCORE', L .. ':deadlines', '-inf', now, 'LIMIT', 0, 100)) do
     leave(ticket, redis.call('HGET', L .. ':where', ticket) or '')
@@ -123,9 +138,13 @@ elseif verb == 'settle' then
   end
   for _, room in ipairs(redis.call('SMEMBERS', L .. ':rooms')) do serve(room) end
 elseif verb == 'renew' then
-  for i = 3, #ARGV, 2 do
-    redis.call('HSET', L .. ':leases', ARGV[i], ARGV[i + 1])
-    redis.call('ZADD', L .. ':lease:' .. string.match(ARGV[i + 1], '^%d+ (.*)$'), now + ttl, ARGV[i])
+  for i = 3, #ARGV, 3 do
+    local ticket, held, generation = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+    if not is_late(ticket, generation) then
+      redis.call('HSET', L .. ':leases', ticket, held)
+      redis.call('HSET', L .. ':runs', ticket, generation)
+      redis.call('ZADD', L .. ':lease:' .. string.match(held, '^%d+ (.*)$'), now + ttl, ticket)
+    end
   end
 end
 return {answers, woken}

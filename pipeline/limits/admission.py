@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import msgspec
+import redis.exceptions
 
 from pipeline import event as events
 from pipeline.event import Candidate, Event, Lease
@@ -30,6 +31,12 @@ RENEW_S: Final = 20.0
 #: Events admitted in one call of the script at the most: a bound on its time in Redis.
 MAX_BATCH: Final = 128
 
+
+#: Pause before what Redis refused is asked again, in seconds.
+REFUSED_S: Final = 1.0
+
+#: Later than the generation of any call.
+_ANY_GENERATION: Final = 2**53
 
 #: Stands in the hash of parked events for one that was woken before it was parked.
 _WOKEN: Final = b"woken"
@@ -85,29 +92,35 @@ class Admission:
         return _lease(held) if held else Refusal()
 
     async def settle(self, event: Event) -> None:
-        """Give an event's lease back, once, and wake whoever it lets in."""
+        """Give back the lease of an event's call, once, and wake whoever it lets in.
+
+        The late end of a call that was run again gives nothing back.
+        """
         if event.lease and _is_counted(event):
-            await self.leave(event)
+            await self._give_back(event, event.generation)
 
     async def leave(self, event: Event) -> None:
         """Give back whatever an event holds before its call: a lease it was woken with."""
-        if not any(candidate.concurrency for candidate in event.plan):
-            return
+        if any(candidate.concurrency for candidate in event.plan):
+            await self._give_back(event, _ANY_GENERATION)
+
+    async def _give_back(self, event: Event, generation: int) -> None:
         ticket = ticket_of(event)
         self._leaving.add(ticket)
         try:
-            _, woken = await self._run("settle", [ticket])
+            _, woken = await self._run("settle", [ticket, generation])
             await self._wake(woken)
         finally:
             self._leaving.discard(ticket)
 
     async def renew(self, events: Iterable[Event]) -> None:
-        """Keep the leases of calls under way."""
+        """Keep the leases of calls under way, or about to begin once more."""
         arguments: list[Argument] = []
         for event in events:
             leaving = ticket_of(event) in self._leaving
             if event.lease and _is_counted(event) and not leaving:
-                arguments += [ticket_of(event), f"{event.lease.key} {event.lease.deployment}"]
+                held = f"{event.lease.key} {event.lease.deployment}"
+                arguments += [ticket_of(event), held, event.next_generation]
         if arguments:
             await self._run("renew", arguments)
 
@@ -182,6 +195,10 @@ class Admission:
             except LinkError:
                 # All three verbs may be said twice.
                 await self._link.up()
+            except redis.exceptions.ResponseError as error:
+                # Redis may refuse every write for a time: its disk is full, it became a replica.
+                log.warning("Admission was refused by Redis: %s", error)
+                await asyncio.sleep(REFUSED_S)
 
 
 def _room(plan: tuple[Candidate, ...]) -> str:

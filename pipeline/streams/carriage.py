@@ -80,7 +80,7 @@ def _fields(outcome: Outcome, status: Status, line: Line) -> list[Argument]:
         fields = _first_fields(event, status)
     match outcome:
         case Forward(to=to, response=response):
-            if len(lines) == 1:
+            if to == GATE and len(lines) == 1:
                 return fields
             if to == CALL and event.lease:
                 fields += ["started", f"{line.end:.6f}", "deployment", event.lease.deployment]

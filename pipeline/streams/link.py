@@ -81,6 +81,7 @@ class Link:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        self._fail([], ConnectionAbortedError("the link was closed"))
         await self._disconnect()
 
     @property

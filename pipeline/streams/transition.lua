@@ -59,12 +59,14 @@ end
 -- producer, or 'repeated': a producer that repeats a write gets one answer.
 local function origin(source, id, record, entry)
   local mine = string.sub(source, 10) .. ':' .. entry
-  local known = redis.call('HGET', record, 'entry')
-  if not known then
+  local known = redis.call('HMGET', record, 'entry', '1')
+  if not known[1] then
     redis.call('HSET', record, 'entry', mine)
     return 'new'
   end
-  return known == mine and 'ours' or 'repeated'
+  -- A group that was lost and made anew reads all entries again: one whose journal has begun was
+  -- routed before.
+  return known[1] == mine and not known[2] and 'ours' or 'repeated'
 end
 
 -- Accepting over HTTP has done this; a direct producer's request joins its session here.

@@ -1,14 +1,16 @@
 """`send`, `show`, `tail` and `status`, beside a `sluice up` that runs."""
 
 import json
+import shlex
 import signal
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 import redis
 
 from pipeline.names import Names
-from tests.cli.command import House, error_of
+from tests.cli.command import SLUICE, House, error_of
 from tests.processes import Nursery
 
 pytestmark = pytest.mark.journey
@@ -44,7 +46,7 @@ def test_an_answer_comes_to_stdout_and_the_id_to_stderr(running: House, via: str
 
 
 def test_an_answer_streams_as_it_comes(running: House, nursery: Nursery) -> None:
-    model = "simulated/sim?ttft_ms=0,tps=10,tokens=100"
+    model = "simulated/sim:ttft_ms=0,tps=10,tokens=100"
     for via in ("http", "redis"):
         sent = running.start(nursery, "send", "Hello there", "--via", via, "--model", model)
         sent.await_output("Simulated answer")
@@ -80,7 +82,7 @@ def test_an_error_is_one_line_and_exit_code_1(running: House, via: str) -> None:
 
 @pytest.mark.parametrize("via", ["http", "redis"])
 def test_a_stream_that_is_cut_is_an_error(running: House, via: str) -> None:
-    done = running.run("send", "Hello", "--model", "simulated/sim?cut_at=5", "--via", via)
+    done = running.run("send", "Hello", "--model", "simulated/sim:cut_at=5", "--via", via)
     assert done.returncode == 1
     assert done.stdout.startswith("Simulated answer")
     assert "sluice: " in done.stderr
@@ -97,8 +99,12 @@ def test_async_gives_the_id_at_once(running: House, via: str) -> None:
 def test_sending_by_redis_leaves_no_callback_stream_behind(
     running: House, client: redis.Redis
 ) -> None:
+    before = set(client.scan_iter("sluice-cli:*"))
     running.run("send", "Hello", "--via", "redis")
-    assert not list(client.scan_iter("sluice-cli:*"))
+    running.run("send", "Hello", "--via", "redis", "--model", "nope")
+    assert set(client.scan_iter("sluice-cli:*")) <= before
+    # Who was interrupted could not delete its own; they go by themselves.
+    assert all(client.ttl(key) > 0 for key in before)
 
 
 def test_show_tells_the_journey_and_the_answer(running: House) -> None:
@@ -109,7 +115,7 @@ def test_show_tells_the_journey_and_the_answer(running: House) -> None:
 
 
 def test_show_tells_the_error_of_what_failed(running: House) -> None:
-    done = running.run("send", "Hello", "--model", "simulated/sim?error=400", "--via", "redis")
+    done = running.run("send", "Hello", "--model", "simulated/sim:error=400", "--via", "redis")
     request_id = done.stderr.split()[1]
     shown = running.run("show", request_id)
     assert "failed" in shown.stdout
@@ -203,3 +209,17 @@ def test_status_goes_on_until_ctrl_c(running: House, nursery: Nursery) -> None:
     watch.await_output("\n{")
     watch.process.send_signal(signal.SIGINT)
     assert watch.wait() == 0
+
+
+def test_a_reader_that_leaves_is_no_traceback(running: House) -> None:
+    command = shlex.join([*SLUICE, "send", "Hello there", "--model", "simulated/sim:tps=100"])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{command} | head -c 3"],
+        cwd=running.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "Sim"
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from pipeline.streams.embedded import EmbeddedRedis
 from tests.cli.command import SLUICE, House, error_of
@@ -77,7 +78,7 @@ def test_sigterm_ends_it_as_well_and_requests_under_way_are_answered(
     house: House, nursery: Nursery
 ) -> None:
     up = start(house, nursery)
-    body = {"model": "simulated/sim?ttft_ms=1500", "message": "Hello"}
+    body = {"model": "simulated/sim:ttft_ms=1500", "message": "Hello"}
     accepted = httpx.post(f"{house.url}/chat/async", json=body)
     assert accepted.status_code == 202
     request_id = accepted.json()["task_id"]
@@ -163,3 +164,32 @@ def test_several_processes_serve_one_port(house: House, nursery: Nursery) -> Non
     assert len(status["workers"]) == len(status["gateways"]) == 2
     up.process.send_signal(signal.SIGINT)
     assert up.wait(_END_S) == 0
+
+
+def test_another_redis_is_used_and_left_alone(
+    house: House, nursery: Nursery, redis_url: str
+) -> None:
+    up = start(house, nursery, "--redis-url", redis_url)
+    assert "redis" not in parts(up)
+    assert house.run("send", "Hello", "--redis-url", redis_url).returncode == 0
+    up.process.send_signal(signal.SIGINT)
+    assert up.wait(_END_S) == 0
+    assert not (house.folder / ".sluice").exists()
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.ping()
+
+
+def test_a_provider_with_a_key_is_named_as_the_one_that_bills(
+    house: House, nursery: Nursery, free_port: int
+) -> None:
+    (house.folder / "sluice.yaml").write_text(
+        f"gateway: {{port: {house.gateway_port}, default_model: big}}\n"
+        "providers: {openai: {kind: openai, keys: [sk-secret-key-of-somebody]}}\n"
+        "models: {big: {deployments: [{provider: openai, model: gpt-4o}]}}\n"
+        "ladder: [1, 2]\n"
+    )
+    up = start(house, nursery)
+    assert "openai will be billed" in up.output
+    assert "warning: ladder: " in up.output
+    assert "secret" not in up.output
+    assert "simulated" not in parts(up)

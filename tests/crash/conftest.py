@@ -36,3 +36,17 @@ def house(build_house: BuildHouse) -> House:
 def reckoning(house: House) -> Reckoning:
     """Give the reckoning of that house."""
     return Reckoning(house.client, house.names)
+
+
+@pytest.fixture(scope="module")
+def shared_house(redis_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Give a started house that the tests of a module share."""
+    with House(tmp_path_factory.mktemp("house"), redis_binary, {}) as house:
+        yield house.start()
+
+
+@pytest.fixture
+def shared_reckoning(request: pytest.FixtureRequest, shared_house: House) -> Reckoning:
+    """Give the reckoning of the shared house."""
+    request.node.stash[NURSERY] = shared_house.nursery
+    return Reckoning(shared_house.client, shared_house.names)

@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from tests.gateway.conftest import House, StartHouse, chat_body
+from tests.gateway.test_plain import frames
 
 TOKENS = {"acme": "acme-token", "globex": "globex-token"}
 
@@ -56,3 +57,13 @@ def test_tenants_are_told_apart_by_their_tokens(guarded: House) -> None:
         assert ask("GET", path, None, bearer("acme")).status == 200
         assert ask("GET", path, None, bearer("globex")).status == 404
         assert ask("GET", path).status == 401
+
+
+def test_nobody_can_take_a_session_from_its_tenant(guarded: House) -> None:
+    own = {"message": "Hi", "session_id": "mine", "model": "fast"}
+    for tenant in ("acme", "globex"):
+        assert guarded.ask("POST", "/chat", own, bearer(tenant)).status == 200
+    body = guarded.ask("GET", "/stream/mine", None, bearer("acme")).body
+    shown = [frame for frame in frames(body) if frame["type"] == "chunk"]
+    assert len({frame["task_id"] for frame in shown}) == 1
+    assert "".join(str(frame["content"]) for frame in shown) == "Hello, world!"

@@ -3,14 +3,13 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-import redis
 
 from pipeline.streams.link import Link
 from tests.streams import rig
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
+def client(redis_url: str) -> Iterator[rig.Client]:
     """Look at the shared Redis, and do there what others do."""
     with rig.connect(redis_url) as client:
         yield client
