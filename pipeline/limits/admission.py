@@ -16,7 +16,7 @@ from pipeline import event as events
 from pipeline.event import Candidate, Event, Lease
 from pipeline.names import Names
 from pipeline.streams.link import Argument, Link, LinkError, Reply
-from pipeline.streams.scripts import WAKE, load
+from pipeline.streams.scripts import WAKE, Script, load
 
 log = logging.getLogger(__name__)
 
@@ -177,23 +177,19 @@ class Admission:
         if not tickets:
             return
         ids = [ticket.decode().partition(".")[2] for ticket in tickets]
-        while True:
-            try:
-                await self._link.run(WAKE, [self._names.parked], [self._names.prefix, *ids])
-            except LinkError:
-                # Waking twice does no harm: an event that has left is only marked.
-                await self._link.up()
-            else:
-                return
+        # Waking twice does no harm: an event that has left is only marked.
+        await self._insist(WAKE, [self._names.parked], [self._names.prefix, *ids])
 
     async def _run(self, verb: str, arguments: list[Argument]) -> Reply:
+        # All three verbs may be said twice.
+        return await self._insist(ADMISSION, self._keys, [int(LEASE_S * 1000), verb, *arguments])
+
+    async def _insist(self, script: Script, keys: list[str], arguments: list[Argument]) -> Reply:
+        """Run a script until it has run: whoever asks can neither go on nor end without that."""
         while True:
             try:
-                return await self._link.run(
-                    ADMISSION, self._keys, [int(LEASE_S * 1000), verb, *arguments]
-                )
+                return await self._link.run(script, keys, arguments)
             except LinkError:
-                # All three verbs may be said twice.
                 await self._link.up()
             except redis.exceptions.ResponseError as error:
                 # Redis may refuse every write for a time: its disk is full, it became a replica.

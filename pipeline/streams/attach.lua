@@ -11,6 +11,8 @@ if not known and redis.call('EXISTS', record) == 0 then return false end
 -- One that is to hear the whole response stands there with a `+` behind it.
 local listed = ' ' .. string.gsub(known or '', '%+', '') .. ' '
 if inbox ~= '' and not string.find(listed, ' ' .. inbox .. ' ', 1, true) then
+  -- A write that needs no memory lets the next one pass when Redis is full.
+  redis.call('DEL', prefix .. ':nothing')
   redis.call('HSET', record, 'inboxes', (known and known ~= '') and (known .. ' ' .. inbox) or inbox)
 end
 return {redis.call('HGETALL', record), redis.call('XRANGE', prefix .. ':reply:' .. id, '(' .. after, '+')}

@@ -11,6 +11,7 @@ from collections import deque
 from typing import Final, Literal
 
 import msgspec
+import redis.exceptions
 
 from pipeline import clock
 from pipeline.names import Names
@@ -240,7 +241,8 @@ class Inbox:
         alive = self._link.call("EXPIRE", self._key, INBOX_TTL_S)
         listed = self._link.call("ZADD", self._names.gateways, f"{clock.now():.3f}", self.name)
         there: int = await alive
-        await listed
+        with contextlib.suppress(redis.exceptions.OutOfMemoryError):
+            await listed
         return there == 1
 
     async def _read(self) -> None:
@@ -288,7 +290,8 @@ class Inbox:
         """Give signs of life, and look after watches that have heard nothing for long."""
         while True:
             await asyncio.sleep(BLOCK_S)
-            with contextlib.suppress(LinkError):
+            # Redis may refuse every write for a time: its memory or its disk is full.
+            with contextlib.suppress(LinkError, redis.exceptions.ResponseError):
                 if not await self._sign():
                     await self._begin()
                     await self._resume_all()

@@ -138,7 +138,11 @@ class Keeper:
         """Take the duty of trimming for this round, so that one worker does it."""
         ttl_ms = int(self._duties.scan_s * (TRIM_EVERY - 1) * 1000)
         key = f"{self._engine.names.prefix}:duty:trim"
-        taken = await self._engine.link.call(
-            "SET", key, self._engine.options.consumer, "NX", "PX", max(1, ttl_ms)
-        )
+        try:
+            taken = await self._engine.link.call(
+                "SET", key, self._engine.options.consumer, "NX", "PX", max(1, ttl_ms)
+            )
+        except redis.exceptions.OutOfMemoryError:
+            # Then trimming is what is needed, even if several do it.
+            return True
         return taken is not None

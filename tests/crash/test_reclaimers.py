@@ -18,7 +18,7 @@ pytestmark = pytest.mark.crash
 def test_several_reclaimers_run_each_orphan_once(house: House, reckoning: Reckoning) -> None:
     house.start_simulated()
     doomed, name = house.start_worker()
-    events = requests(150, "sim/slow:ttft_ms=1200")
+    events = requests(150, "sim/slow:ttft_ms=2500")
     ids = {str(event["request_id"]) for event in events}
     house.xadd(events)
     eventually(lambda: house.upstream.number("active") == len(ids), what="all in mid-call")

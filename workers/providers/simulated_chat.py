@@ -84,12 +84,14 @@ def estimate_tokens(characters: int) -> int:
 
 
 def answer_text(echo: str, characters: int) -> str:
-    """Write an answer of exactly so many characters."""
+    """Write an answer of exactly so many characters; what is cut ends in dots after a word."""
     text = f'Simulated answer, no model was asked. You wrote: "{echo}". '
     missing = characters - len(text)
     if missing > 0:
         text += _FILLER * (missing // len(_FILLER) + 1)
-    return text[:characters]
+    if len(text) == characters:
+        return text
+    return text[: characters + 1].rpartition(" ")[0].ljust(characters, ".")
 
 
 class Reply:
