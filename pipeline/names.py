@@ -42,6 +42,8 @@ class Names:
         self.parked = f"{self.prefix}:parked"
         #: Set of consumer names that have been seen; who has no liveness key is dead.
         self.workers = f"{self.prefix}:workers"
+        #: Lapses when no worker at all has given a sign of life for a while.
+        self.pulse = f"{self.prefix}:pulse"
         #: Sorted set of gateways by the Unix time of their latest sign of life.
         self.gateways = f"{self.prefix}:gateways"
         #: Hash of counters that only `status` reads (refused transitions, claims …).

@@ -23,7 +23,7 @@ from pipeline.settings import Settings
 from pipeline.streams.callbacks import Callbacks
 from pipeline.streams.carriage import Kept
 from pipeline.streams.engine import Engine, EngineOptions, Hop
-from pipeline.streams.keeper import Duties, Keeper, Limits
+from pipeline.streams.keeper import Keeper, Limits
 from pipeline.streams.link import Link, LinkError
 from pipeline.streams.liveness import Facts, Liveness
 from pipeline.streams.replies import Replies
@@ -64,8 +64,7 @@ class WorkerProcess:
         self._upstream = Upstream()
         self._engine = self._make_engine(functions)
         workers = settings.workers
-        duties = Duties(scan_s=workers.scan_s, liveness_s=workers.liveness_s)
-        self._keeper = Keeper(self._engine, self._limits(), duties, self._look)
+        self._keeper = Keeper(self._engine, self._limits(), workers.scan_s, self._look)
         self._liveness: Liveness | None = None
         self._started = clock.now()
         self._renewed = clock.monotonic()

@@ -2,6 +2,7 @@
 --
 -- Touches  {prefix}:workers            consumers that have been seen
 --          {prefix}:worker:{consumer}  read: absent means dead
+--          {prefix}:pulse, {prefix}:settling   read: whether signs of life can be trusted now
 --          the hop streams and their groups
 --          {prefix}:counters           claims
 -- ARGV     prefix, consumer, most entries, 1 to look for consumers that registered nowhere,
@@ -11,6 +12,10 @@ local prefix, me, most, wide = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '
 local registry = prefix .. ':workers'
 local streams = {}
 for i = 5, #ARGV, 2 do streams[#streams + 1] = {ARGV[i], ARGV[i + 1]} end
+
+if redis.call('EXISTS', prefix .. ':pulse') == 0 or redis.call('EXISTS', prefix .. ':settling') == 1 then
+  return {}
+end
 
 local function alive(name)
   return name == me or redis.call('EXISTS', prefix .. ':worker:' .. name) == 1

@@ -72,24 +72,15 @@ def kept_streams(names: Names, limits: Limits) -> list[tuple[str, int]]:
     return [*requests, (names.done, limits.events_s), (names.dead, limits.dead_s)]
 
 
-class Duties(msgspec.Struct, frozen=True, kw_only=True):
-    """How often to look, and how long a worker is taken to live without a sign, in seconds."""
-
-    scan_s: float
-    liveness_s: float
-
-
 class Keeper:
     """Does its duties every `scan_s`; `also` are further ones, done at each scan."""
 
     def __init__(
-        self, engine: Engine, limits: Limits, duties: Duties, also: Callable[[], Awaitable[None]]
+        self, engine: Engine, limits: Limits, scan_s: float, also: Callable[[], Awaitable[None]]
     ) -> None:
         self._engine = engine
         self._limits = limits
-        self._duties = duties
-        self._connections = 0
-        self._claim_after = 0.0
+        self._scan_s = scan_s
         self._also = also
         self._task: asyncio.Task[None] | None = None
 
@@ -112,31 +103,19 @@ class Keeper:
                 except redis.exceptions.ResponseError as error:
                     log.warning("A scan failed: %s", error)
             scans += 1
-            await asyncio.sleep(self._duties.scan_s)
+            await asyncio.sleep(self._scan_s)
 
     async def _scan(self, scans: int) -> None:
-        if await self._may_claim():
-            claimed = CLAIM_BATCH
-            while claimed == CLAIM_BATCH:
-                claimed = await claim(self._engine, wide=scans % WIDE_EVERY == 0)
+        claimed = CLAIM_BATCH
+        while claimed == CLAIM_BATCH:
+            claimed = await claim(self._engine, wide=scans % WIDE_EVERY == 0)
         await self._also()
         if scans % TRIM_EVERY == 0 and await self._my_turn():
             await trim(self._engine.link, self._engine.names, self._limits)
 
-    async def _may_claim(self) -> bool:
-        """Leave workers the time to show that they live after Redis has been started."""
-        link = self._engine.link
-        if link.connections != self._connections:
-            self._connections = link.connections
-            info = (await link.call("INFO", "server")).decode()
-            uptime_s = float(info.partition("uptime_in_seconds:")[2].split()[0])
-            grace_s = max(0.0, self._duties.liveness_s - uptime_s)
-            self._claim_after = clock.monotonic() + grace_s
-        return clock.monotonic() >= self._claim_after
-
     async def _my_turn(self) -> bool:
         """Take the duty of trimming for this round, so that one worker does it."""
-        ttl_ms = int(self._duties.scan_s * (TRIM_EVERY - 1) * 1000)
+        ttl_ms = int(self._scan_s * (TRIM_EVERY - 1) * 1000)
         key = f"{self._engine.names.prefix}:duty:trim"
         try:
             taken = await self._engine.link.call(

@@ -98,7 +98,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
         description="Measures throughput, latency and cost beside their baselines.",
-        epilog=f"benchmarks: {', '.join(BENCHMARKS)}. All of them take some five minutes.",
+        epilog=f"benchmarks: {', '.join(BENCHMARKS)}. All of them take some six minutes.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="which; all of them if none")
     parser.add_argument("--quick", action="store_true", help="small sizes, rough figures")
@@ -131,4 +131,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted; everything that was started has been ended")

@@ -5,6 +5,7 @@ The difference leaves out what a request costs by itself.
 
 from collections.abc import Mapping
 
+from tests.benchmarks.costs import less
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.ground import Bench, Ground
 from tests.benchmarks.http import BODY
@@ -13,16 +14,25 @@ from tests.benchmarks.plans import Plan, Target
 
 _STREAMS = 100
 _SHORT_TOKENS = 25
+_BURST_TOKENS = 100
 
 
 def run(bench: Bench) -> list[Figure]:
     """Measure 100 streams of 50 tokens a second, then streams as fast as they come."""
     with Ground(bench) as ground:
         ground.start_all()
-        return [
-            _figure(bench, "deltas of 100 streams of 50/s", _paced(bench, ground)),
-            _figure(bench, "deltas at full speed", _unpaced(bench, ground)),
-        ]
+        paced, unpaced = _paced(bench, ground), _unpaced(bench, ground)
+    short, _ = unpaced
+    return [
+        _figure(bench, f"deltas of {_STREAMS} streams of 50/s", paced),
+        _figure(bench, "deltas at full speed", unpaced),
+        Figure(
+            what=f"a whole stream of {_BURST_TOKENS} deltas at full speed",
+            value=short.ours_s / short.requests * 1e3,
+            unit="ms of CPU",
+            beside=short.parts(1e-3, short.requests),
+        ),
+    ]
 
 
 def _paced(bench: Bench, ground: Ground) -> list[Measured]:
@@ -51,7 +61,7 @@ def _unpaced(bench: Bench, ground: Ground) -> list[Measured]:
                 requests=bench.size(2_000, 400),
             )
         ).checked()
-        for tokens in (_SHORT_TOKENS, 525)
+        for tokens in (_BURST_TOKENS, 600)
     ]
 
 
@@ -63,7 +73,10 @@ def _target(ground: Ground, simulate: Mapping[str, float]) -> Target:
 def _figure(bench: Bench, what: str, runs: list[Measured]) -> Figure:
     short, long = runs
     deltas = long.frames - short.frames
-    spent = {part: long.spent[part] - short.spent[part] for part in long.spent}
+    spent = {
+        **less(long.spent, short.spent),
+        "load": long.report.cpu_s - short.report.cpu_s,
+    }
     parts = split(spent, deltas * 1e-6)
     bench.say(
         f"{what}: {long.frames:,} deltas in {long.report.seconds:.1f} s, CPU µs/delta: {parts}"

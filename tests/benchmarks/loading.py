@@ -78,9 +78,10 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def split(spent: Costs, unit: float) -> str:
-    """Write what each part spent, ours first, in a unit."""
+    """Write what each part spent, ours first, in a unit; who did next to nothing is left out."""
+    least = sum(spent.values()) / 200
     names = sorted(spent, key=lambda name: (*OURS, name).index(name))
-    return ", ".join(f"{name} {shown(spent[name] / unit)}" for name in names)
+    return ", ".join(f"{name} {shown(spent[name] / unit)}" for name in names if spent[name] > least)
 
 
 def load(

@@ -73,6 +73,7 @@ def test_claims_at_the_same_moment_never_give_an_entry_twice(house: House) -> No
         client.sadd(names.workers, ghost)
         client.xreadgroup("call", ghost, {key: ">"}, count=300)
     client.set(names.worker("live"), "here")
+    client.set(names.pulse, "1")
     taken: list[list[str]] = [[] for _ in range(8)]
     threads = [
         threading.Thread(target=_claim_all, args=(house, f"claimer-{n}", taken[n])) for n in range(8)

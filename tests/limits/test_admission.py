@@ -1,5 +1,7 @@
 """Leases: on the first candidate with capacity, once for each ticket, given back once."""
 
+import asyncio
+
 import pytest
 
 from pipeline.event import Lease
@@ -120,10 +122,10 @@ async def test_a_lease_that_is_being_given_back_is_not_renewed(
     lease = await admission.admit(event)
     assert isinstance(lease, Lease)
     held = leased(event, lease)
-    settling = admission.settle(held)
-    settling.send(None)
+    settling = asyncio.create_task(admission.settle(held))
+    await asyncio.sleep(0)
     await admission.renew([held])
-    settling.close()
+    await settling
     assert leases(client) == []
 
 

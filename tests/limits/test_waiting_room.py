@@ -70,7 +70,7 @@ async def test_nobody_overtakes_who_waits(admission: Admission, client: Client) 
     await wait(admission, client, "a")
     advance(client, LEASE_S + 1)
     assert isinstance(await admission.admit(ask("late")), Refusal)
-    assert woken(client) == ["a"]
+    await rig.until(lambda: woken(client) == ["a"])
     assert leases(client) == ["1.a"]
     assert waiting(client) == ["1.late"]
 
@@ -175,7 +175,7 @@ async def test_a_wake_up_that_was_lost_is_mended(admission: Admission, client: C
     await wait(admission, client, "a", "b")
     client.hset(NAMES.parked, "c", events.encode(ask("c")))
     # As when the worker dies after the grant and before the waking.
-    await admission._run("settle", [f"1.{holder.id}"])
+    await admission._run("settle", [f"1.{holder.id}", 0])
     assert woken(client) == []
     await admission.mend()
     assert sorted(woken(client)) == ["a", "c"]

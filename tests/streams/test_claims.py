@@ -32,7 +32,8 @@ async def engine(redis_url: str, link: Link) -> Engine:
 
 
 def give(client: Client, consumer: str, stream: str, *request_ids: str) -> None:
-    """Have entries of a stream delivered to a consumer, who may be dead."""
+    """Have entries of a stream delivered to a consumer, who may be dead, in a house that lives."""
+    client.set(NAMES.pulse, "1")
     rig.make_group(client, stream, stream)
     for request_id in request_ids:
         client.xadd(NAMES.hop(stream), {"event": events.encode(make_event(request_id))})

@@ -1,0 +1,63 @@
+"""Houses to be lived in: one for all journeys, and new ones for those that need their own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import NURSERY
+from tests.house_of_sluice import House, Section
+from tests.reckoning import Reckoning
+
+BuildHouse = Callable[..., House]
+
+
+def _served_by(*models: str, **limits: int) -> Section:
+    deployments = [{"provider": "sim", "model": model, "limits": limits} for model in models]
+    return {"deployments": deployments}
+
+
+_MODELS: Section = {
+    "shaky": _served_by("first:error=500", "second"),
+    "slow-to-fail": _served_by("first:error=429,retry_after_ms=100", "second:error=503", "third"),
+    "broken": _served_by("first:error=500", "second:error=503"),
+    "cut": _served_by("cut:cut_at=3,tokens=10", "second"),
+    "narrow": _served_by("narrow:ttft_ms=80,tokens=2", concurrency=4),
+}
+
+
+@pytest.fixture(scope="package")
+def open_house(redis_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Run the house that the journeys share."""
+    directory = tmp_path_factory.mktemp("house")
+    with House(directory, redis_binary, {}, models=_MODELS) as house:
+        yield house.start(workers=2)
+
+
+@pytest.fixture
+def house(request: pytest.FixtureRequest, open_house: House) -> House:
+    """Give the shared house."""
+    request.node.stash[NURSERY] = open_house.nursery
+    return open_house
+
+
+@pytest.fixture
+def reckoning(house: House) -> Reckoning:
+    """Give the reckoning of the shared house."""
+    return Reckoning(house.client, house.names)
+
+
+@pytest.fixture
+def build_house(
+    request: pytest.FixtureRequest, redis_binary: Path, tmp_path: Path
+) -> Iterator[BuildHouse]:
+    """Give what builds a house of its own, not started yet but for Redis."""
+    with ExitStack() as houses:
+
+        def build(**sections: Section) -> House:
+            house = House(tmp_path, redis_binary, {}, **sections)
+            request.node.stash[NURSERY] = house.nursery
+            return houses.enter_context(house)
+
+        yield build
