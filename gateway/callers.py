@@ -8,7 +8,7 @@ from typing import Final
 
 from gateway.exchange import Exchange
 from pipeline.errors import BadToken
-from pipeline.settings import TenantSettings
+from pipeline.settings.load import TenantSettings
 
 _PREFIX: Final = "sha256:"
 

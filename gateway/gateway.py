@@ -19,7 +19,7 @@ from pipeline.catalog import Catalog
 from pipeline.errors import ModelNotFound, RedisUnavailable, StartError
 from pipeline.event import Event
 from pipeline.names import Names
-from pipeline.settings import Settings
+from pipeline.settings.load import Settings
 from pipeline.streams.inbox import Inbox, Watch
 from pipeline.streams.ingress import Ingress
 from pipeline.streams.link import Argument, Link, LinkError, Reply

@@ -19,7 +19,7 @@ from gateway.app import build
 from gateway.gateway import Gateway, Pace
 from gateway.listening import address_of, inherited, listen
 from pipeline.errors import SluiceError, StartError
-from pipeline.settings import Settings, is_loopback, load
+from pipeline.settings.load import Settings, is_loopback, load
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import msgspec
 from pipeline import clock
 from pipeline.errors import ModelNotFound
 from pipeline.event import Candidate
-from pipeline.settings import (
+from pipeline.settings.load import (
     DeploymentSettings,
     Limits,
     ModelSettings,
@@ -173,7 +173,7 @@ def _deployed(
     deployment_id: str, listed: DeploymentSettings, provider: ProviderSettings
 ) -> Deployment:
     # A limit for each of several keys is no limit on the deployment: it has to be counted by key,
-    # which the gate's own issue brings; `settings_unacted` says so until then.
+    # which the gate's own issue brings; `settings/unacted` says so until then.
     shared = provider.limits.concurrency if provider.shares_limits else None
     bounds = [bound for bound in (listed.limits.concurrency, shared) if bound is not None]
     return Deployment(

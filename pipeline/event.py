@@ -120,7 +120,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 
     @property
     def next_generation(self) -> int:
-        """Number the generation of the reply that a call of it now begins: later ones are greater."""
+        """Number the generation of the reply that a call now begins; later ones are greater."""
         return self.leg * 1_000_000 + (self.attempts + 1) * 1_000 + self.delivery
 
     @property

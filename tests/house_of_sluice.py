@@ -181,7 +181,9 @@ class House:
         return str(told["task_id"])
 
 
-def requests(count: int, model: str = "fast", name: str = "r", **fields: object) -> list[dict[str, object]]:
+def requests(
+    count: int, model: str = "fast", name: str = "r", **fields: object
+) -> list[dict[str, object]]:
     """Write the requests `r0`, `r1` … of a direct producer."""
     messages = [{"role": "user", "content": "hi"}]
     return [

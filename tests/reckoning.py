@@ -92,7 +92,9 @@ class Reckoning:
         assert self.statuses(ids)["completed"], "every request failed"
         closings = {request_id: self._closings(request_id) for request_id in ids}
         assert {i: n for i, n in closings.items() if n != 1} == {}, "not one closing each"
-        eventually(lambda: not self.left_over(), timeout_s, f"nothing left over: {self.left_over()}")
+        eventually(
+            lambda: not self.left_over(), timeout_s, f"nothing left over: {self.left_over()}"
+        )
 
     def left_over(self) -> dict[str, object]:
         """Tell what is neither ended nor given back: entries, pending ones, leases, waiting ones."""

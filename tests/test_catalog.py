@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from pipeline.catalog import Catalog
 from pipeline.errors import ModelNotFound
 from pipeline.event import Candidate
-from pipeline.settings import DeploymentSettings, ModelSettings, ProviderSettings, Settings, load
+from pipeline.settings.load import (
+    DeploymentSettings,
+    ModelSettings,
+    ProviderSettings,
+    Settings,
+    load,
+)
 
 Make = Callable[[str], Catalog]
 

@@ -9,10 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.settings import Settings, is_loopback, load
-from pipeline.settings_decode import decode
-from pipeline.settings_file import interpolate
-from pipeline.settings_schema import (
+from pipeline.settings.decode import decode
+from pipeline.settings.file import interpolate
+from pipeline.settings.load import Settings, is_loopback, load
+from pipeline.settings.schema import (
     DeploymentSettings,
     GatewaySettings,
     ModelSettings,

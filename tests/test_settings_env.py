@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import Settings, load, not_yet
+from pipeline.settings.load import Settings, load, not_yet
 
 
 def deployments(settings: Settings, model: str) -> list[str]:

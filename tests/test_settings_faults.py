@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import StartError
-from pipeline.settings import GatewaySettings, SettingsError, load
+from pipeline.settings.load import GatewaySettings, SettingsError, load
 
 #: A provider that needs nothing, and a model on it, for files that are about something else.
 BASE = """

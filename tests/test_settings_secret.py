@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.catalog import Catalog
-from pipeline.settings import ApiKey, RedisUrl, Secret, SettingsError, load, not_yet
-from pipeline.settings_secret import ProxyUrl, TokenHash
+from pipeline.settings.load import ApiKey, RedisUrl, Secret, SettingsError, load, not_yet
+from pipeline.settings.secret import ProxyUrl, TokenHash
 
 KEY = "sk-proj-0123456789abcdefghij"
 PASSWORD = "hunter2/with?odd#signs"

@@ -24,7 +24,7 @@ from dramatiq.worker import Worker
 
 from pipeline.errors import StartError
 from pipeline.flow import BY_NAME, CALL, GATE, RESPOND, ROUTE
-from pipeline.settings import Settings, load
+from pipeline.settings.load import Settings, load
 from pipeline.streams.broker import StreamBroker
 from workers.call import call
 from workers.gate import gate

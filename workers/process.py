@@ -19,7 +19,7 @@ from pipeline.flow import CALL, GATE, RESPOND, ROUTE
 from pipeline.limits.admission import RENEW_S, Admission
 from pipeline.names import Names
 from pipeline.outcome import Outcome
-from pipeline.settings import Settings
+from pipeline.settings.load import Settings
 from pipeline.streams.callbacks import Callbacks
 from pipeline.streams.carriage import Kept
 from pipeline.streams.engine import Engine, EngineOptions, Hop

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from rich.markup import escape
 
-from pipeline.settings import ProviderSettings, Settings, is_loopback
+from pipeline.settings.load import ProviderSettings, Settings, is_loopback
 
 #: Kinds that bill nobody wherever they run.
 _FREE: Final = frozenset({"simulated", "ollama", "vllm"})

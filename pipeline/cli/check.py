@@ -10,7 +10,7 @@ import yaml
 from pipeline.cli import place
 from pipeline.cli.options import Where
 from pipeline.errors import RedisUnavailable, SettingsError
-from pipeline.settings import Settings, not_yet
+from pipeline.settings.load import Settings, not_yet
 
 #: The oldest Redis on which everything works.
 MIN_REDIS: Final = (6, 2)

@@ -7,7 +7,7 @@ from typing import Final
 
 from pipeline.cli.child import Part
 from pipeline.errors import StartError
-from pipeline.settings import Settings
+from pipeline.settings.load import Settings
 
 #: What a worker may take beyond `workers.grace_s` to end: Dramatiq looks up once a second.
 _WORKER_MARGIN_S: Final = 10.0

@@ -16,8 +16,8 @@ import redis
 from pipeline.cli.options import Where
 from pipeline.errors import RedisUnavailable, SettingsError
 from pipeline.names import Names
-from pipeline.settings import Settings, load
-from pipeline.settings_secret import RedisUrl
+from pipeline.settings.load import Settings, load
+from pipeline.settings.secret import RedisUrl
 from pipeline.streams.connection import sync_client
 
 #: Where `sluice up` keeps its Redis and the file by which it is found.

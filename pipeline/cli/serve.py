@@ -11,7 +11,7 @@ from pipeline.cli.crew import Crew
 from pipeline.cli.options import Where
 from pipeline.cli.report import Report
 from pipeline.errors import StartError
-from pipeline.settings_children import environment
+from pipeline.settings.children import environment
 
 #: Tells what a child still lacks until it works; empty: nothing.
 State = Callable[[Child], str]

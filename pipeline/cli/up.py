@@ -23,8 +23,8 @@ from pipeline.cli.options import Where
 from pipeline.cli.report import Report
 from pipeline.errors import StartError
 from pipeline.names import Names
-from pipeline.settings import Settings, not_yet
-from pipeline.settings_children import environment
+from pipeline.settings.children import environment
+from pipeline.settings.load import Settings, not_yet
 from pipeline.streams.directory_lock import DirectoryLock
 from pipeline.streams.embedded import EmbeddedRedis
 

@@ -1,6 +1,6 @@
 """A complete Dramatiq broker over Redis Streams.
 
-Holds sending, declaring, joining and flushing; reading is in `broker_consumer`. A queue is one
+Holds sending, declaring, joining and flushing; reading is in `queues/consumer`. A queue is one
 stream with one consumer group. Delayed messages wait in Redis, so there are no delay queues, and
 a retry takes its message's place in one step when that is acknowledged.
 """
@@ -17,17 +17,17 @@ from dramatiq.message import Message
 from dramatiq.middleware import Middleware, SkipMessage
 
 from pipeline import clock
-from pipeline.streams.broker_consumer import StreamConsumer
-from pipeline.streams.broker_delivery import Delivery
-from pipeline.streams.broker_keys import MESSAGE_FIELD, QueueKeys, liveness_prefix
-from pipeline.streams.broker_scripts import (
+from pipeline.streams.connection import sync_client
+from pipeline.streams.queues.consumer import StreamConsumer
+from pipeline.streams.queues.delivery import Delivery
+from pipeline.streams.queues.keys import MESSAGE_FIELD, QueueKeys, liveness_prefix
+from pipeline.streams.queues.scripts import (
     BrokerScripts,
     ScriptSettings,
     Successor,
     redis_errors_as_dramatiq,
 )
-from pipeline.streams.broker_session import Session, SessionSettings
-from pipeline.streams.connection import sync_client
+from pipeline.streams.queues.session import Session, SessionSettings
 
 DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
 

@@ -63,8 +63,6 @@ class Link:
         self._wake = asyncio.Event()
         self._up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        #: How often a connection has been made.
-        self.connections = 0
         self._connected: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -178,7 +176,6 @@ class Link:
             await connection.disconnect(nowait=True)
             raise
         self._connection = connection
-        self.connections += 1
         self._up.set()
         if self._on_connect:
             self._connected = asyncio.create_task(self._on_connect(), name="redis connected")

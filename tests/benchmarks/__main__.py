@@ -88,7 +88,9 @@ def _carry_out(name: str, given: argparse.Namespace) -> list[Figure] | None:
         try:
             figures = BENCHMARKS[name](bench)
         except _FAULTS as fault:
-            print(f"  FAILED: {type(fault).__name__}: {fault}", flush=True)
+            first, *more = str(fault).splitlines() or [""]
+            last = f" … {more[-1]}" if more else ""
+            print(f"  FAILED: {type(fault).__name__}: {first}{last}", flush=True)
             return None
     print(f"  took {time.monotonic() - began:.0f} s", flush=True)
     return figures

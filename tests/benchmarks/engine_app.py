@@ -12,7 +12,7 @@ from dramatiq.worker import Worker
 from pipeline.event import Event, Usage
 from pipeline.flow import CALL, RESPOND
 from pipeline.outcome import Forward, Outcome
-from pipeline.settings import load
+from pipeline.settings.load import load
 from pipeline.streams.connection import sync_client
 from tests.benchmarks.ground import GO, WAITING
 from workers.app import broker

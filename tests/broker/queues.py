@@ -8,9 +8,9 @@ import redis
 from dramatiq.message import Message
 
 from pipeline.streams.broker import StreamBroker
-from pipeline.streams.broker_consumer import StreamConsumer
-from pipeline.streams.broker_delivery import Delivery
-from pipeline.streams.broker_keys import GROUP, QueueKeys
+from pipeline.streams.queues.consumer import StreamConsumer
+from pipeline.streams.queues.delivery import Delivery
+from pipeline.streams.queues.keys import GROUP, QueueKeys
 from tests.waiting import eventually
 
 KEYS = QueueKeys("test", "default")

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from pipeline.streams.broker import StreamBroker
-from pipeline.streams.broker_keys import GROUP, MESSAGE_FIELD
+from pipeline.streams.queues.keys import GROUP, MESSAGE_FIELD
 from tests.broker.queues import KEYS, consuming, dead_letters, note, number_of, pending, take
 from tests.waiting import eventually
 

@@ -11,9 +11,9 @@ import redis
 from dramatiq.errors import ConnectionClosed
 
 from pipeline.streams.broker import StreamBroker
-from pipeline.streams.broker_keys import GROUP, MESSAGE_FIELD
 from pipeline.streams.connection import sync_client
 from pipeline.streams.embedded import EmbeddedRedis
+from pipeline.streams.queues.keys import GROUP, MESSAGE_FIELD
 from tests.broker.queues import KEYS, consuming, dead_letters, note, number_of, pending, take
 from tests.waiting import eventually
 
@@ -173,7 +173,7 @@ def test_a_restarted_redis_loses_nothing_and_nothing_runs_twice(
 def test_a_redis_that_falls_silent_is_noticed(
     own_redis: EmbeddedRedis, own_broker: StreamBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.streams.broker_reader.OVERDUE_S", 0.3)
+    monkeypatch.setattr("pipeline.streams.queues.reader.OVERDUE_S", 0.3)
     with consuming(own_broker) as consumer:
         assert next(consumer) is None
         pid = own_redis.pid

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.streams.broker import StreamBroker
-from pipeline.streams.broker_consumer import StreamConsumer
-from pipeline.streams.broker_delivery import Delivery
+from pipeline.streams.queues.consumer import StreamConsumer
+from pipeline.streams.queues.delivery import Delivery
 from tests.broker.queues import consuming, dead_letters, note, number_of
 
 Step = tuple[str, int]

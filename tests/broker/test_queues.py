@@ -10,8 +10,8 @@ from dramatiq.errors import ActorNotFound, ConnectionClosed, QueueJoinTimeout, Q
 from dramatiq.message import Message
 
 from pipeline.streams.broker import StreamBroker
-from pipeline.streams.broker_keys import QueueKeys
 from pipeline.streams.embedded import free_port
+from pipeline.streams.queues.keys import QueueKeys
 from tests.broker.queues import KEYS, consuming, dead_letters, note, number_of, pending, take
 from tests.waiting import eventually
 

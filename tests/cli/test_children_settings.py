@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import load
-from pipeline.settings_children import environment
+from pipeline.settings.children import environment
+from pipeline.settings.load import load
 
 
 def test_a_child_loads_what_its_parent_loaded(

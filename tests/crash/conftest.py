@@ -14,7 +14,9 @@ BuildHouse = Callable[..., House]
 
 
 @pytest.fixture
-def build_house(request: pytest.FixtureRequest, redis_binary: Path, tmp_path: Path) -> Iterator[BuildHouse]:
+def build_house(
+    request: pytest.FixtureRequest, redis_binary: Path, tmp_path: Path
+) -> Iterator[BuildHouse]:
     """Give what builds houses: `build_house(workers={…})`, not started yet but for Redis."""
     with ExitStack() as houses:
 

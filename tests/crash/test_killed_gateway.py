@@ -21,7 +21,9 @@ def test_requests_of_a_killed_gateway_end_and_the_next_one_serves_them(
     first = house.await_gateway(house.spawn_gateway())
     house.start_worker()
     told = [
-        house.ask("POST", "/chat/async", {"message": "hi", "model": _MODEL, "session_id": f"s{n}"})[1]
+        house.ask("POST", "/chat/async", {"message": "hi", "model": _MODEL, "session_id": f"s{n}"})[
+            1
+        ]
         for n in range(5)
     ]
     ids = [str(one["task_id"]) for one in told]

@@ -58,7 +58,9 @@ def test_a_storm_of_kills_loses_and_doubles_nothing(house: House, reckoning: Rec
     workers = [house.start_worker() for _ in range(2)]
     everything: list[str] = []
     for round_ in range(3):
-        events = requests(300, "sim/quick:ttft_ms=30,tokens=2", f"k{round_}-", stream=bool(round_ % 2))
+        events = requests(
+            300, "sim/quick:ttft_ms=30,tokens=2", f"k{round_}-", stream=bool(round_ % 2)
+        )
         everything += [str(event["request_id"]) for event in events]
         for at in range(0, len(events), 25):
             house.xadd(events[at : at + 25])

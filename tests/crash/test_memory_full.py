@@ -27,7 +27,9 @@ def test_what_was_accepted_ends_while_memory_is_full(build_house: BuildHouse) ->
         eventually(lambda: house.upstream.number("active") == 44, what="all in mid-call")
         _fill_memory(house)
         status, told = house.ask(
-            "POST", "/v1/chat/completions", {"model": "fast", "messages": [{"role": "user", "content": "x"}]}
+            "POST",
+            "/v1/chat/completions",
+            {"model": "fast", "messages": [{"role": "user", "content": "x"}]},
         )
         assert (status, told["error"]["code"]) == (503, "queue_full")  # type: ignore[index]
         with pytest.raises(redis.exceptions.OutOfMemoryError):

@@ -122,13 +122,16 @@ def test_an_event_that_kills_its_workers_is_given_up(build_house: BuildHouse) ->
     reckoning = Reckoning(house.client, house.names)
     house.start_simulated()
     harmless = requests(30, "sim/slow:ttft_ms=300")
-    house.xadd([*harmless[:15], *requests(1, "deadly", "p", callback_queue="answers"), *harmless[15:]])
+    house.xadd(
+        [*harmless[:15], *requests(1, "deadly", "p", callback_queue="answers"), *harmless[15:]]
+    )
     deaths = 0
     while not reckoning.statuses(["p0"])["failed"]:
         worker = house.spawn_worker(module="tests.crash.deadly")
         eventually(
-            lambda worker=worker: worker.process.poll() is not None
-            or reckoning.statuses(["p0"])["failed"],
+            lambda worker=worker: (
+                worker.process.poll() is not None or reckoning.statuses(["p0"])["failed"]
+            ),
             what="the worker's death, or the event's",
         )
         deaths += worker.process.poll() is not None

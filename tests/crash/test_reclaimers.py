@@ -76,7 +76,8 @@ def test_claims_at_the_same_moment_never_give_an_entry_twice(house: House) -> No
     client.set(names.pulse, "1")
     taken: list[list[str]] = [[] for _ in range(8)]
     threads = [
-        threading.Thread(target=_claim_all, args=(house, f"claimer-{n}", taken[n])) for n in range(8)
+        threading.Thread(target=_claim_all, args=(house, f"claimer-{n}", taken[n]))
+        for n in range(8)
     ]
     for thread in threads:
         client.set(names.worker(f"claimer-{threads.index(thread)}"), "here")

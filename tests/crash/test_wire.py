@@ -104,9 +104,7 @@ def test_an_accepting_whose_reply_is_lost_accepts_once(
     assert more_than_one(house.upstream.calls(), ids) == set()
 
 
-def test_a_half_open_connection_is_given_up(
-    house: House, reckoning: Reckoning, wire: Wire
-) -> None:
+def test_a_half_open_connection_is_given_up(house: House, reckoning: Reckoning, wire: Wire) -> None:
     house.start_simulated()
     _, cut_off = house.start_worker(wire.url)
     events = requests(20, "sim/slow:ttft_ms=1000")

@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.gateway import Pace
 from gateway.server import run
-from pipeline.settings import load
+from pipeline.settings.load import load
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)

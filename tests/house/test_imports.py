@@ -38,7 +38,7 @@ _PROVIDER_CALLS = ["workers.providers*", "pipeline.client*", "*webhook*"]
 #: Where a library may be imported; one that is not named here may be imported anywhere.
 ROOMS: Mapping[str, Sequence[str]] = {
     "starlette": ["gateway*", "workers.providers.simulated*"],
-    "dramatiq": ["pipeline.streams.broker*", "workers*"],
+    "dramatiq": ["pipeline.streams.broker*", "pipeline.streams.queues*", "workers*"],
     "httpx": _PROVIDER_CALLS,
     "httpx_aiohttp": _PROVIDER_CALLS,
     "aiohttp": _PROVIDER_CALLS,

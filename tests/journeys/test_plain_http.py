@@ -44,7 +44,11 @@ def test_a_question_now(house: House) -> None:
 
 
 def test_a_question_for_later_read_by_many(house: House, reckoning: Reckoning) -> None:
-    asked = {"message": "hi", "model": "sim/slow:ttft_ms=200,tokens=10,tps=40", "session_id": "later"}
+    asked = {
+        "message": "hi",
+        "model": "sim/slow:ttft_ms=200,tokens=10,tps=40",
+        "session_id": "later",
+    }
     status, told = house.ask("POST", "/chat/async", asked)
     assert status == 202
     assert told["status"] == "queued"

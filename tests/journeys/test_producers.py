@@ -68,17 +68,11 @@ def test_a_failure_is_told_in_the_error_form(house: House) -> None:
     assert {"processing_time_ms", "timestamp"} <= answer.keys()
 
 
-def test_a_system_instruction_and_a_model_by_default(build_house_default: House) -> None:
-    house = build_house_default
-    message = {"prompt": "hi", "system_instruction": "be brief", "callback_queue": "default-answers"}
+def test_a_system_instruction_and_the_model_by_default(house: House) -> None:
+    message = {"prompt": "hi", "system_instruction": "be brief", "callback_queue": "by-default"}
     house.xadd([message])
-    assert _answer(house, "default-answers")["status"] == "success"
-
-
-@pytest.fixture
-def build_house_default(house: House) -> House:
-    """Give the shared house, whose default model is `fast`."""
-    return house
+    answer = _answer(house, "by-default")
+    assert (answer["status"], answer["model_used"]) == ("success", "fast")
 
 
 @pytest.mark.parametrize("size", [5_000, 1_000_000])

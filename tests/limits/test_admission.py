@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from pipeline.event import Lease
@@ -127,6 +128,20 @@ async def test_a_lease_that_is_being_given_back_is_not_renewed(
     await admission.renew([held])
     await settling
     assert leases(client) == []
+
+
+async def test_the_late_end_of_a_call_that_was_run_again_gives_nothing_back(
+    admission: Admission, client: Client
+) -> None:
+    event = ask("r1")
+    lease = await admission.admit(event)
+    assert isinstance(lease, Lease)
+    first = leased(event, lease)
+    again = msgspec.structs.replace(first, delivery=2)
+    await admission.renew([again])
+    for run, left in ((first, ["1.r1"]), (again, [])):
+        await admission.settle(msgspec.structs.replace(run, generation=run.next_generation))
+        assert leases(client) == left
 
 
 async def test_an_uncounted_lease_costs_nothing_to_give_back(

@@ -69,9 +69,6 @@ class Walk:
         if isinstance(lease, Lease):
             allowed = {candidate.deployment for candidate in event.plan}
             assert lease.deployment in allowed
-            before = self.held.get(event.id)
-            if before and f"1.{event.id}" in leases(self._client, lease.deployment):
-                self.held[event.id] = before
             self.held[event.id] = leased(event, lease)
         else:
             self._client.hset(NAMES.parked, event.id, events.encode(event))

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal, TypeVar, Union, get_args, get_orig
 
 import msgspec
 
-from pipeline.settings_secret import Secret, quote
+from pipeline.settings.secret import Secret, quote
 
 S = TypeVar("S", bound=msgspec.Struct)
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from pipeline.settings_decode import child
-from pipeline.settings_schema import (
+from pipeline.settings.decode import child
+from pipeline.settings.schema import (
     Limits,
     ModelSettings,
     ProviderSettings,

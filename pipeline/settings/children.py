@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.settings_env import PREFIX, variables
+from pipeline.settings.env import PREFIX, variables
 
 
 def environment(path: Path | None, overrides: Mapping[str, str]) -> dict[str, str]:

@@ -8,12 +8,12 @@ from typing import Final
 import msgspec
 import redis
 
-from pipeline.streams.broker_delivery import Delivery
-from pipeline.streams.broker_holdings import Holdings
-from pipeline.streams.broker_keys import GROUP, QueueKeys
-from pipeline.streams.broker_liveness import Liveness
-from pipeline.streams.broker_scripts import BrokerScripts, Settlement, Verb
-from pipeline.streams.broker_settler import Settler
+from pipeline.streams.queues.delivery import Delivery
+from pipeline.streams.queues.holdings import Holdings
+from pipeline.streams.queues.keys import GROUP, QueueKeys
+from pipeline.streams.queues.liveness import Liveness
+from pipeline.streams.queues.scripts import BrokerScripts, Settlement, Verb
+from pipeline.streams.queues.settler import Settler
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from typing import Final
 
 import redis
 
-from pipeline.streams.broker_keys import QueueKeys
-from pipeline.streams.broker_scripts import BrokerScripts, Settlement
+from pipeline.streams.queues.keys import QueueKeys
+from pipeline.streams.queues.scripts import BrokerScripts, Settlement
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import yaml
 
-from pipeline.settings_decode import BROKEN, Text, child
+from pipeline.settings.decode import BROKEN, Text, child
 
 _VARIABLE: Final = re.compile(
     r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<bad>\{))"

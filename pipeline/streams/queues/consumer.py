@@ -15,11 +15,11 @@ from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.errors import BrokerConnectionError, ConnectionClosed, DecodeError
 
 from pipeline import clock
-from pipeline.streams.broker_delivery import Delivery, decode, order_of
-from pipeline.streams.broker_keys import WAKE_FIELD, QueueKeys
-from pipeline.streams.broker_reader import BlockingRead
-from pipeline.streams.broker_scripts import Entry, Sweep, redis_errors_as_dramatiq
-from pipeline.streams.broker_session import Session
+from pipeline.streams.queues.delivery import Delivery, decode, order_of
+from pipeline.streams.queues.keys import WAKE_FIELD, QueueKeys
+from pipeline.streams.queues.reader import BlockingRead
+from pipeline.streams.queues.scripts import Entry, Sweep, redis_errors_as_dramatiq
+from pipeline.streams.queues.session import Session
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """The settings' structs: every key, its default, its unit and the range it may have.
 
-They are decoded by `settings_decode` and made whole by `settings`, through which all others
-reach them. Relations between keys are in `settings_check`.
+They are decoded by `decode` and made whole by `load`, through which all others
+reach them. Relations between keys are in `check`.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from pipeline.settings_secret import ApiKey, ProxyUrl, RedisUrl, TokenHash
+from pipeline.settings.secret import ApiKey, ProxyUrl, RedisUrl, TokenHash
 
 Count = Annotated[int, Meta(ge=1)]
 #: One year bounds every length of time: more would overflow a timer or an expiry somewhere.

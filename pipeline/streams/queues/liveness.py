@@ -14,7 +14,7 @@ from typing import Final
 import redis
 
 from pipeline import clock
-from pipeline.streams.broker_scripts import BrokerScripts, redis_errors_as_dramatiq
+from pipeline.streams.queues.scripts import BrokerScripts, redis_errors_as_dramatiq
 
 logger = logging.getLogger(__name__)
 

@@ -12,15 +12,15 @@ from typing import Final
 
 import msgspec
 
-from pipeline.settings_decode import Text, child, near
-from pipeline.settings_schema import (
+from pipeline.settings.decode import Text, child, near
+from pipeline.settings.schema import (
     BASE_URLS,
     SERVED,
     ModelSettings,
     ProviderSettings,
     Sections,
 )
-from pipeline.settings_secret import quote
+from pipeline.settings.secret import quote
 
 
 class Named(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,8 +5,8 @@ from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 
 from pipeline import clock
-from pipeline.streams.broker_keys import MESSAGE_FIELD, QueueKeys
-from pipeline.streams.broker_scripts import Successor
+from pipeline.streams.queues.keys import MESSAGE_FIELD, QueueKeys
+from pipeline.streams.queues.scripts import Successor
 
 
 class Delivery(MessageProxy):

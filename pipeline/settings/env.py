@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pipeline.settings_decode import Text, near
-from pipeline.settings_file import Tree
-from pipeline.settings_schema import Sections
+from pipeline.settings.decode import Text, near
+from pipeline.settings.file import Tree
+from pipeline.settings.schema import Sections
 
 PREFIX: Final = "SLUICE_"
 

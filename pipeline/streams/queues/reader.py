@@ -11,8 +11,8 @@ import redis
 from redis.connection import Connection
 
 from pipeline import clock
-from pipeline.streams.broker_keys import GROUP, QueueKeys
-from pipeline.streams.broker_scripts import Entry
+from pipeline.streams.queues.keys import GROUP, QueueKeys
+from pipeline.streams.queues.scripts import Entry
 
 #: A reply that is later than its BLOCK time by this much will not come any more.
 OVERDUE_S: Final = 5.0

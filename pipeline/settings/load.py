@@ -1,7 +1,7 @@
 """The configuration: one YAML file, the environment and the command line, checked whole.
 
 `load` is the way in; later sources win: provider variables, file, `SLUICE_…` variables, command
-line. The structs are in `settings_schema`; the other `settings_*` are the steps of loading.
+line. The structs are in `schema`; the other files are the steps of loading.
 """
 
 import os
@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline import settings_env
 from pipeline.errors import SettingsError
-from pipeline.settings_check import is_loopback, named, relations
-from pipeline.settings_decode import Text, decode
-from pipeline.settings_file import Tree, read
-from pipeline.settings_schema import (
+from pipeline.settings.load import env as environment
+from pipeline.settings.check import is_loopback, named, relations
+from pipeline.settings.decode import Text, decode
+from pipeline.settings.file import Tree, read
+from pipeline.settings.schema import (
     BASE_URLS,
     DEFAULT_REDIS_URL,
     DeploymentSettings,
@@ -34,8 +34,8 @@ from pipeline.settings_schema import (
     Timeouts,
     WorkersSettings,
 )
-from pipeline.settings_secret import ApiKey, RedisUrl, Secret
-from pipeline.settings_unacted import not_yet
+from pipeline.settings.secret import ApiKey, RedisUrl, Secret
+from pipeline.settings.unacted import not_yet
 
 __all__ = [
     "DEFAULT_REDIS_URL",
@@ -81,10 +81,10 @@ def load(
     if path is not None and faults and not tree:
         raise SettingsError(faults, source)
     tree, left_out = _with_environment(tree, env)
-    variables, unknown = settings_env.variables(env)
+    variables, unknown = environment.variables(env)
     options = [(key, Text(text, "the command line")) for key, text in (overrides or {}).items()]
     for key, text in [*variables, *options]:
-        settings_env.put(tree, key, text)
+        environment.put(tree, key, text)
     sections, misfits = decode(tree, Sections)
     faults += [*unknown, *misfits]
     if sections is not None:
@@ -112,7 +112,7 @@ def _with_environment(tree: Tree, env: Mapping[str, str]) -> tuple[Tree, list[st
     """Add what provider variables configure, unless the file has providers of its own."""
     if tree.get("providers"):
         return tree, []
-    given, left_out = settings_env.providers(env)
+    given, left_out = environment.providers(env)
     models, own = given["models"], tree.get("models")
     if isinstance(models, dict) and isinstance(own, dict):
         given["models"] = {**models, **own}

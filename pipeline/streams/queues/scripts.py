@@ -13,7 +13,7 @@ import msgspec
 import redis
 from dramatiq.errors import ConnectionClosed
 
-from pipeline.streams.broker_keys import GROUP, QueueKeys
+from pipeline.streams.queues.keys import GROUP, QueueKeys
 
 Verb = Literal["ack", "dead", "requeue"]
 
@@ -90,12 +90,12 @@ class BrokerScripts:
         self._client = client
         self._settings = settings
         folder = Path(__file__).parent
-        prelude: Final = (folder / "broker_prelude.lua").read_text()
+        prelude: Final = (folder / "prelude.lua").read_text()
         self._delay, self._settle, self._sweep, self._size = (
-            client.register_script(prelude + (folder / f"broker_{name}.lua").read_text())
+            client.register_script(prelude + (folder / f"{name}.lua").read_text())
             for name in ("delay", "settle", "sweep", "size")
         )
-        self._beat = client.register_script((folder / "broker_beat.lua").read_text())
+        self._beat = client.register_script((folder / "beat.lua").read_text())
 
     def beat(self, consumer: str, life_ms: int) -> bool:
         """Refresh a consumer's liveness key; False if it had gone."""

@@ -1,0 +1,97 @@
+"""route, gate and respond: hops that decide, called as the functions that they are."""
+
+import msgspec
+import pytest
+
+from pipeline import clock
+from pipeline.catalog import Catalog
+from pipeline.event import Usage
+from pipeline.outcome import Die, Finish, Forward, Wait
+from pipeline.settings.load import Settings
+from tests.limits.rooms import leases, waiting
+from tests.streams.rig import Client, make_event
+from tests.workers.bench import MODELS, Bench
+from workers.gate import gate
+from workers.respond import respond
+from workers.route import route
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_route_plans_the_deployments_of_a_model_in_order(
+    settings: Settings, model: str
+) -> None:
+    outcome = await route(make_event(model=model), catalog=Catalog(settings))
+    assert isinstance(outcome, Forward)
+    assert outcome.to == "gate"
+    planned = [candidate.deployment for candidate in outcome.event.plan]
+    assert planned == [f"sim/{deployment}" for deployment in MODELS[model]]
+    assert outcome.facts == {"candidates": len(planned), "first": planned[0]}
+
+
+async def test_route_ends_a_request_for_an_unknown_model(settings: Settings) -> None:
+    outcome = await route(make_event(model="plian"), catalog=Catalog(settings))
+    assert isinstance(outcome, Die)
+    failure = outcome.failure
+    assert (failure.status, failure.code, failure.cause) == (
+        404,
+        "model_not_found",
+        "model_not_found",
+    )
+    assert "Did you mean `plain`?" in failure.message
+
+
+async def test_routing_twice_changes_nothing(settings: Settings) -> None:
+    catalog = Catalog(settings)
+    first = await route(make_event(model="spare"), catalog=catalog)
+    assert await route(first.event, catalog=catalog) == first
+
+
+@pytest.mark.parametrize("late_s", [-1, -1000])
+async def test_what_is_overdue_goes_no_further(here: Bench, client: Client, late_s: float) -> None:
+    event = await here.accepted("plain")
+    overdue = msgspec.structs.replace(event, deadline=clock.now() + late_s, lease=None)
+    for outcome in (
+        await route(overdue, catalog=here.catalog),
+        await gate(overdue, admission=here.admission),
+    ):
+        assert isinstance(outcome, Die)
+        assert (outcome.failure.status, outcome.failure.code) == (504, "queue_timeout")
+        assert outcome.failure.cause == "deadline"
+    # The lease with which it had been woken is free again.
+    assert leases(client, "sim/one:tokens=3") == []
+
+
+async def test_gate_forwards_with_a_lease(here: Bench, client: Client) -> None:
+    event = make_event(plan=here.catalog.candidates("spare"))
+    outcome = await gate(event, admission=here.admission)
+    assert isinstance(outcome, Forward)
+    assert outcome.to == "call"
+    assert outcome.event.lease is not None
+    assert outcome.event.lease.deployment == "sim/two:error=503"
+    assert outcome.facts == {"deployment": "sim/two:error=503", "key": 0}
+    assert leases(client, "sim/two:error=503") == ["1.r1"]
+
+
+async def test_gate_twice_gives_the_same_lease(here: Bench, client: Client) -> None:
+    event = make_event(plan=here.catalog.candidates("plain"))
+    first = await gate(event, admission=here.admission)
+    assert await gate(event, admission=here.admission) == first
+    assert len(leases(client, "sim/one:tokens=3")) == 1
+
+
+async def test_gate_lets_wait_where_there_is_no_capacity(here: Bench, client: Client) -> None:
+    plan = here.catalog.candidates("plain")
+    for n in range(50):
+        await gate(make_event(f"r{n}", plan=plan), admission=here.admission)
+    outcome = await gate(make_event("late", plan=plan), admission=here.admission)
+    assert isinstance(outcome, Wait)
+    assert waiting(client, "sim/one:tokens=3") == ["1.late"]
+
+
+async def test_respond_finishes_and_tells_the_usage() -> None:
+    usage = Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3)
+    event = make_event(usage=usage, finish_reason="stop")
+    assert await respond(event) == Finish(event, {"total_tokens": 3})
+    assert await respond(make_event()) == Finish(make_event(), {})
