@@ -18,7 +18,7 @@ import redis
 from pipeline.names import Names
 from pipeline.streams import embedded
 from tests.processes import Nursery, Spawned
-from tests.reckoning import Upstream
+from tests.reckoning import Upstream, entries, events
 from tests.waiting import eventually
 
 Section = Mapping[str, object]
@@ -128,7 +128,9 @@ class House:
             alive = (key.split(":")[-1] for key in self.client.scan_iter(self.names.worker("*")))
             return next((name for name in alive if name.split("-")[-2] in mine), "")
 
-        return eventually(named, 20.0, "a worker's sign of life")
+        name = eventually(named, 20.0, "a worker's sign of life")
+        worker.await_output(f"Worker {name} started")
+        return name
 
     def start_worker(self, redis_url: str = "", module: str = "workers.app") -> tuple[Spawned, str]:
         """Start a worker and wait for it; give its consumer's name, too."""
@@ -155,8 +157,13 @@ class House:
         """List the ids of the requests that a worker holds at a hop."""
         key = self.names.hop(hop)
         rows = self.client.xpending_range(key, hop, "-", "+", 10_000, consumer)
-        entries = [self.client.xrange(key, row["message_id"], row["message_id"]) for row in rows]
-        return {json.loads(found[0][1]["event"])["id"] for found in entries if found}
+        theirs = {row["message_id"] for row in rows}
+        held = [fields for entry, fields in entries(self.client, key) if entry in theirs]
+        return {json.loads(fields["event"])["id"] for fields in held}
+
+    def answers(self, stream: str) -> list[dict[str, object]]:
+        """Read what was written to a callback stream."""
+        return [dict(event) for event in events(self.client, stream)]
 
     def counter(self, name: str) -> int:
         """Read one of the counters that `status` shows."""

@@ -1,9 +1,10 @@
-"""The reckoning after a fault: each accepted request ended exactly once, and nothing is left over."""
+"""The reckoning after a fault: each accepted request ended once, and nothing is left over."""
 
 import http.client
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypedDict, cast
 
 import redis
@@ -24,6 +25,16 @@ class Ended(TypedDict, total=False):
     attempts: int
     failure: dict[str, object]
     journal: list[dict[str, object]]
+
+
+def entries(client: redis.Redis, key: str, start: str = "-") -> list[tuple[str, dict[str, str]]]:
+    """Read a stream from a place on: entry ids and fields."""
+    return cast("list[tuple[str, dict[str, str]]]", client.xrange(key, start))
+
+
+def events(client: redis.Redis, key: str) -> list[Ended]:
+    """Read the JSON of the field `event` of all entries of a stream."""
+    return [json.loads(fields["event"]) for _, fields in entries(client, key)]
 
 
 class Upstream:
@@ -63,8 +74,7 @@ class Reckoning:
 
     def ended(self, stream: str = "done") -> list[Ended]:
         """Read all events of `done` or `dead`."""
-        rows = self._client.xrange(self._names.hop(stream))
-        return [json.loads(fields["event"]) for _, fields in rows]
+        return events(self._client, self._names.hop(stream))
 
     def statuses(self, ids: Collection[str]) -> Counter[str]:
         """Count the requests by their status."""
@@ -79,7 +89,8 @@ class Reckoning:
         def open_ones() -> dict[str, int]:
             return {s: n for s, n in self.statuses(ids).items() if s not in _ENDED}
 
-        eventually(lambda: not open_ones(), timeout_s, f"the end of {open_ones()}")
+        with _telling(open_ones):
+            eventually(lambda: not open_ones(), timeout_s, "the end of all")
 
     def check(self, ids: Collection[str], timeout_s: float = 20.0) -> None:
         """Check that each ended exactly once and that nothing is left over.
@@ -92,12 +103,11 @@ class Reckoning:
         assert self.statuses(ids)["completed"], "every request failed"
         closings = {request_id: self._closings(request_id) for request_id in ids}
         assert {i: n for i, n in closings.items() if n != 1} == {}, "not one closing each"
-        eventually(
-            lambda: not self.left_over(), timeout_s, f"nothing left over: {self.left_over()}"
-        )
+        with _telling(self.left_over):
+            eventually(lambda: not self.left_over(), timeout_s, "nothing left over")
 
     def left_over(self) -> dict[str, object]:
-        """Tell what is neither ended nor given back: entries, pending ones, leases, waiting ones."""
+        """Tell what is neither ended nor given back: entries, leases, tickets, waiting events."""
         left: dict[str, object] = {}
         for hop in (hop.name for hop in HOPS if hop.name != ROUTE):
             left[hop] = self._client.xlen(self._names.hop(hop))
@@ -109,7 +119,7 @@ class Reckoning:
                 groups = {row["name"]: row for row in self._client.xinfo_groups(key)}
                 left[f"pending at {stream}"] = groups[group]["pending"]
                 last = groups[group]["last-delivered-id"]
-                left[f"unread at {stream}"] = len(self._client.xrange(key, f"({last}"))
+                left[f"unread at {stream}"] = len(entries(self._client, key, f"({last}"))
         left["parked"] = self._client.hlen(self._names.parked)
         left["limits"] = self._limits()
         return {what: much for what, much in left.items() if much}
@@ -121,10 +131,20 @@ class Reckoning:
         ]
 
     def _closings(self, request_id: str) -> int:
-        entries = [entry for entry, _ in self._client.xrange(self._names.reply(request_id))]
-        closings = [int(entry.split("-")[0]) % TURN == CLOSING for entry in entries]
+        reply = entries(self._client, self._names.reply(request_id))
+        closings = [int(entry.split("-")[0]) % TURN == CLOSING for entry, _ in reply]
         assert closings[-1:] == [True], f"the reply of {request_id} does not end with a closing"
         return sum(closings)
+
+
+@contextmanager
+def _telling(state: Callable[[], object]) -> Iterator[None]:
+    """Add the state to the failure of a wait."""
+    try:
+        yield
+    except AssertionError as error:
+        error.add_note(f"it is: {state()}")
+        raise
 
 
 def more_than_one(calls: Counter[str], ids: Iterable[str]) -> set[str]:

@@ -34,6 +34,7 @@ class Wire:
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
         self._pairs: set[_Pair] = set()
+        self._served: set[asyncio.Task[object]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="wire")
         self._open = asyncio.Event()
@@ -114,8 +115,7 @@ class Wire:
         for pair in tuple(self._pairs):
             pair.cut()
         self._open.set()
-        while self._pairs:
-            await asyncio.sleep(0.01)
+        await asyncio.gather(*self._served)
 
     async def _stop_passing(self) -> None:
         self._open.clear()
@@ -129,6 +129,10 @@ class Wire:
         except OSError:
             writer.transport.abort()
             return
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._served.add(serving)
+        serving.add_done_callback(self._served.discard)
         pair = _Pair(writer, far_writer)
         self._pairs.add(pair)
         ways = [self._forth(pair, reader), self._back(pair, far_reader)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline.errors import SettingsError
-from pipeline.settings.load import env as environment
+from pipeline.settings import env as environment
 from pipeline.settings.check import is_loopback, named, relations
 from pipeline.settings.decode import Text, decode
 from pipeline.settings.file import Tree, read

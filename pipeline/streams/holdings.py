@@ -35,6 +35,8 @@ class Holdings:
         self._running: dict[tuple[str, str], Running] = {}
         #: How many entries each group holds.
         self.held: Counter[str] = Counter()
+        #: How many suspects may be claimed now: one, and one more for each that did no harm.
+        self.trials = 1
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
@@ -45,6 +47,8 @@ class Holdings:
         run = Running(source, event)
         self._running[source.stream, source.entry] = run
         self.held[source.group] += 1
+        if _is_suspect(run):
+            self.trials -= 1
         return run
 
     def get(self, stream: str, entry: str) -> Running | None:
@@ -68,6 +72,8 @@ class Holdings:
         """Note that an entry is no longer held."""
         if self._running.pop((run.source.stream, run.source.entry), None):
             self.held[run.source.group] -= 1
+            if _is_suspect(run):
+                self.trials += 2
         self._changed.set()
 
     async def change(self) -> None:
@@ -85,3 +91,8 @@ class Holdings:
             # A new request is taken only where a provider call will have a slot for it.
             return max(0, min(QUICK_ENTRIES // 2, self._calls - long) - quick)
         return max(0, QUICK_ENTRIES - quick)
+
+
+def _is_suspect(run: Running) -> bool:
+    """Tell whether it has been in the hands of two workers that died, as `claim.lua` counts."""
+    return run.event.delivery > 2

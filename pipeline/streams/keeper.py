@@ -43,10 +43,11 @@ async def claim(engine: Engine, *, wide: bool) -> int:
     room = min(CLAIM_BATCH, *(engine.holdings.room(group) for _, group in engine.streams()))
     if room < 1:
         return 0
-    args: list[Argument] = [engine.names.prefix, engine.options.consumer, room, int(wide)]
+    names, trials = engine.names, engine.holdings.trials
+    args: list[Argument] = [names.prefix, engine.options.consumer, room, int(wide), trials]
     for stream, group in engine.streams():
         args += [stream, group]
-    claimed = await engine.link.run(CLAIM, [engine.names.prefix], args)
+    claimed = await engine.link.run(CLAIM, [names.prefix], args)
     for stream, entry, fields, delivery in claimed:
         engine.begin(stream.decode(), entry.decode(), fields, delivery)
     if claimed:

@@ -1,6 +1,7 @@
 """A worker is killed with all its processes: others take over, and nobody is answered twice."""
 
 import time
+from functools import partial
 
 import pytest
 
@@ -53,6 +54,10 @@ def _lose_one_of_two(house: House, reckoning: Reckoning, model: str) -> float:
     return recovery_s
 
 
+def _have_ended(reckoning: Reckoning, count: int) -> bool:
+    return len(reckoning.ended()) > count
+
+
 def test_a_storm_of_kills_loses_and_doubles_nothing(house: House, reckoning: Reckoning) -> None:
     house.start_simulated()
     workers = [house.start_worker() for _ in range(2)]
@@ -64,7 +69,8 @@ def test_a_storm_of_kills_loses_and_doubles_nothing(house: House, reckoning: Rec
         everything += [str(event["request_id"]) for event in events]
         for at in range(0, len(events), 25):
             house.xadd(events[at : at + 25])
-        eventually(lambda: len(reckoning.ended()) > 300 * round_ + 20, what="some of this round")
+        some = 300 * round_ + 20
+        eventually(partial(_have_ended, reckoning, some), what="some of this round")
         doomed: Spawned = workers[round_ % 2][0]
         kill_family(doomed)
         workers[round_ % 2] = house.start_worker()

@@ -1,4 +1,4 @@
-"""Redis reaches its memory limit: nothing new comes in, what was accepted ends, then all goes on."""
+"""Redis is full: nothing new comes in, what was accepted ends, and then all goes on."""
 
 import time
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.house_of_sluice import House, requests
 from tests.journeys.conftest import BuildHouse
-from tests.reckoning import Reckoning
+from tests.reckoning import Reckoning, entries
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.journey
@@ -32,12 +32,12 @@ def test_the_kept_ends_are_trimmed_to_their_number_behind_a_users_group(
     assert house.client.xlen(done) == 100
     assert eventually(lambda: _held_by(house, "done"), what="the name of who holds") == "ledger"
     assert _held_by(house, "requests:default") == ""
-    read = house.client.xreadgroup("ledger", "me", {done: ">"}, count=60)
-    entries = [entry for entry, _ in read[0][1]]
-    house.client.xack(done, "ledger", *entries[:20])
+    house.client.xreadgroup("ledger", "me", {done: ">"}, count=60)
+    read = [entry for entry, _ in entries(house.client, done)][:60]
+    house.client.xack(done, "ledger", *read[:20])
     eventually(lambda: house.client.xlen(done) == 80, what="the trimming behind what is pending")
-    assert house.client.xrange(done, count=1)[0][0] == entries[20]
-    house.client.xack(done, "ledger", *entries[20:])
+    assert entries(house.client, done)[0][0] == read[20]
+    house.client.xack(done, "ledger", *read[20:])
     house.client.xreadgroup("ledger", "me", {done: ">"}, count=100, noack=True)
     eventually(lambda: house.client.xlen(done) == 30, what="the trimming to the number")
     assert _held_by(house, "done") == ""

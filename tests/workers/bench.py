@@ -40,7 +40,8 @@ def settings_for(directory: Path, provider_url: str, **sections: object) -> Sett
         for name, deployments in MODELS.items()
     }
     provider = {"kind": "simulated", "base_url": provider_url, "limits": {"concurrency": 50}}
-    tree = {"providers": {"sim": provider}, "models": models, **sections}
+    gateway = {"default_model": "plain"}
+    tree = {"providers": {"sim": provider}, "models": models, "gateway": gateway, **sections}
     file.write_text(json.dumps(tree))
     return load(file, environ={})
 
