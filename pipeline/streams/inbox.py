@@ -7,6 +7,7 @@ misses from the reply stream.
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from typing import Final, Literal
 
@@ -18,11 +19,16 @@ from pipeline.names import Names
 from pipeline.streams.link import Link, LinkError, Reply
 from pipeline.streams.scripts import ATTACH
 
+log = logging.getLogger(__name__)
+
 #: Seconds an inbox outlives the last sign of life of its process.
 INBOX_TTL_S: Final = 60
 
 #: How long one read of the inbox blocks, and so how often a sign of life is given.
 BLOCK_S: Final = 5.0
+
+#: Pause before what Redis refused is asked again, in seconds.
+REFUSED_S: Final = 1.0
 
 #: A watch that has heard nothing for so long asks for its request's status.
 SILENCE_S: Final = 10.0
@@ -237,12 +243,16 @@ class Inbox:
         await self._sign()
 
     async def _sign(self) -> bool:
-        # Both before the first await, so that they share a round trip.
-        alive = self._link.call("EXPIRE", self._key, INBOX_TTL_S)
-        listed = self._link.call("ZADD", self._names.gateways, f"{clock.now():.3f}", self.name)
-        there: int = await alive
-        with contextlib.suppress(redis.exceptions.OutOfMemoryError):
-            await listed
+        there, listed = await asyncio.gather(
+            self._link.call("EXPIRE", self._key, INBOX_TTL_S),
+            self._link.call("ZADD", self._names.gateways, f"{clock.now():.3f}", self.name),
+            return_exceptions=True,
+        )
+        if isinstance(listed, redis.exceptions.OutOfMemoryError):
+            log.warning("Redis is full: this gateway is not listed as alive")
+        for failed in (there, listed):
+            if isinstance(failed, LinkError):
+                raise failed
         return there == 1
 
     async def _read(self) -> None:
@@ -253,6 +263,10 @@ class Inbox:
             except LinkError:
                 await self._reader.up()
                 await self._resume_all()
+                continue
+            except redis.exceptions.ResponseError as error:
+                log.warning("The inbox could not be read: %s", error)
+                await asyncio.sleep(REFUSED_S)
                 continue
             if reply:
                 self._take(reply[0][1])
@@ -300,11 +314,11 @@ class Inbox:
     async def _ask_silent(self) -> None:
         limit = clock.monotonic() - SILENCE_S
         silent = [w for ws in self._watches.values() for w in ws if w.heard < limit]
-        asked = [
-            self._link.call("HGET", self._names.record(w.request_id), "status") for w in silent
-        ]
-        for watch, future in zip(silent, asked, strict=True):
-            status = await future
+        names = self._names
+        statuses = await asyncio.gather(
+            *(self._link.call("HGET", names.record(w.request_id), "status") for w in silent)
+        )
+        for watch, status in zip(silent, statuses, strict=True):
             watch.heard = clock.monotonic()
             if status is None or status in (b"completed", b"failed", b"cancelled"):
                 await self._resume(watch)

@@ -8,8 +8,11 @@ rarer anyway nothing is. An entry's field `event` holds one JSON chunk a line.
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 from typing import Final
+
+import redis.exceptions
 
 from pipeline import clock
 from pipeline.names import Names
@@ -17,9 +20,14 @@ from pipeline.streams.batch import split
 from pipeline.streams.link import Argument, Link, LinkError
 from pipeline.streams.scripts import FLUSH
 
+log = logging.getLogger(__name__)
+
 #: Between the beginnings of two flushes, in seconds. Measured with 100 streams of 50 tokens a
 #: second: 5 ms take a third off the CPU of a delta, and nobody reads that fast.
 PACE_S: Final = 0.005
+
+#: Pause before what Redis refused is asked again, in seconds.
+REFUSED_S: Final = 1.0
 
 #: Replies written in one call of the script at the most: a bound on its time in Redis.
 MAX_BATCH: Final = 256
@@ -132,5 +140,8 @@ class Replies:
             except LinkError:
                 # Safe to ask again: an entry that was written is refused by its number.
                 await self._link.up()
+            except redis.exceptions.ResponseError as error:
+                log.warning("Deltas could not be written yet: %s", error)
+                await asyncio.sleep(REFUSED_S)
             else:
                 return written

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.crash
 def test_several_reclaimers_run_each_orphan_once(house: House, reckoning: Reckoning) -> None:
     house.start_simulated()
     doomed, name = house.start_worker()
-    events = requests(150, "sim/slow:ttft_ms=2500")
+    events = requests(150, "sim/slow:ttft_ms=2000")
     ids = {str(event["request_id"]) for event in events}
     house.xadd(events)
     eventually(lambda: house.upstream.number("active") == len(ids), what="all in mid-call")
@@ -32,20 +32,20 @@ def test_several_reclaimers_run_each_orphan_once(house: House, reckoning: Reckon
 
 
 def test_an_orphan_is_found_behind_many_live_calls(build_house: BuildHouse) -> None:
-    house = build_house(workers={"calls": 400, "liveness_s": 1, "scan_s": 0.3})
+    house = build_house(workers={"calls": 400, "liveness_s": 0.5, "scan_s": 0.1})
     reckoning = Reckoning(house.client, house.names)
     house.start_simulated()
     _, busy = house.start_worker()
-    live = requests(400, "sim/long:ttft_ms=7000", "live")
+    live = requests(400, "sim/long:ttft_ms=5500", "live")
     house.xadd(live)
     eventually(lambda: house.upstream.number("active") == 400, what="a full worker")
     doomed, name = house.start_worker()
-    house.xadd(requests(1, "sim/slow:ttft_ms=1000", "orphan"))
+    house.xadd(requests(1, "sim/slow:ttft_ms=1200", "orphan"))
     eventually(lambda: house.pending("call", name) == {"orphan0"}, what="the orphan in mid-call")
     house.start_worker()
     kill_family(doomed)
     # Long before any of the live calls ends.
-    reckoning.await_end(["orphan0"], 4.0)
+    reckoning.await_end(["orphan0"], 3.0)
     assert len(house.pending("call", busy)) == 400
     ids = [str(event["request_id"]) for event in live]
     reckoning.check([*ids, "orphan0"])

@@ -20,8 +20,8 @@ def test_a_terminated_worker_finishes_its_calls_and_takes_nothing_new(
     house.start_simulated()
     worker: Spawned = house.spawn_crew() if supervised else house.spawn_worker()
     house.await_worker(worker)
-    begun = requests(20, "sim/slow:ttft_ms=2000", "b") + requests(
-        20, "sim/slow:ttft_ms=1000,tokens=20,tps=20", "s", stream=True
+    begun = requests(20, "sim/slow:ttft_ms=1300", "b") + requests(
+        20, "sim/slow:ttft_ms=500,tokens=20,tps=20", "s", stream=True
     )
     house.xadd(begun)
     eventually(lambda: house.upstream.number("active") == 40, what="all in mid-call")
@@ -49,7 +49,7 @@ def test_what_a_worker_cannot_finish_in_its_grace_goes_to_another(build_house: B
     reckoning = Reckoning(house.client, house.names)
     house.start_simulated()
     worker, _ = house.start_worker()
-    short, long = requests(10, "sim/a:ttft_ms=600", "a"), requests(10, "sim/b:ttft_ms=4000", "b")
+    short, long = requests(10, "sim/a:ttft_ms=600", "a"), requests(10, "sim/b:ttft_ms=2500", "b")
     house.xadd([*short, *long])
     eventually(lambda: house.upstream.number("active") == 20, what="all in mid-call")
     house.start_worker()
@@ -71,12 +71,12 @@ def test_a_rolling_restart_under_load_calls_nothing_twice(
     house.start_simulated()
     workers = [house.start_worker()[0] for _ in range(2)]
     ids: list[str] = []
-    for number in range(2):
+    for number, worker in enumerate(workers):
         events = requests(150, "sim/quick:ttft_ms=100", f"q{number}-")
         ids += [str(event["request_id"]) for event in events]
         house.xadd(events)
-        workers[number].process.send_signal(signal.SIGTERM)
+        worker.process.send_signal(signal.SIGTERM)
         house.start_worker()
-        assert workers[number].wait(15.0) == 0
+    assert [worker.wait(15.0) for worker in workers] == [0, 0]
     reckoning.check(ids)
     assert more_than_one(house.upstream.calls(), ids) == set()

@@ -60,7 +60,7 @@ class Watch:
         self._due = min(now + limit, self._end)
         if self._timer is None or self._armed > self._due:
             self._arm(self._due)
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(self._loop)
         self._cancelling = self._task.cancelling() if self._task else 0
         return self
 
