@@ -17,9 +17,8 @@ local registry = prefix .. ':workers'
 local streams = {}
 for i = 6, #ARGV, 2 do streams[#streams + 1] = {ARGV[i], ARGV[i + 1]} end
 
-if redis.call('EXISTS', prefix .. ':pulse') == 0 or redis.call('EXISTS', prefix .. ':settling') == 1 then
-  return {}
-end
+local signs = redis.call('MGET', prefix .. ':pulse', prefix .. ':settling')
+if not signs[1] or signs[2] then return {} end
 
 local function alive(name)
   return name == me or redis.call('EXISTS', prefix .. ':worker:' .. name) == 1

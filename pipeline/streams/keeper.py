@@ -24,7 +24,7 @@ CLAIM_BATCH: Final = 100
 WIDE_EVERY: Final = 20
 
 #: Every so many scans, the kept streams are trimmed.
-TRIM_EVERY: Final = 10
+TRIM_EVERY: Final = 20
 
 #: Entries trimmed in one call of the script at the most: a bound on its time in Redis.
 TRIM_SLICE: Final = 500

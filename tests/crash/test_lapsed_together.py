@@ -14,7 +14,7 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.crash
 
 
-@pytest.mark.parametrize("how", ["frozen", "killed"])
+@pytest.mark.parametrize("how", ["frozen", pytest.param("killed", marks=pytest.mark.slow)])
 def test_workers_do_not_rob_each_other_after_redis_was_away(
     build_house: BuildHouse, how: str
 ) -> None:

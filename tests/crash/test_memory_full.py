@@ -49,6 +49,7 @@ def test_what_was_accepted_ends_while_memory_is_full(build_house: BuildHouse) ->
     reckoning.check([*ids, *(one.request_id for one in heard), *(f"later{n}" for n in range(10))])
 
 
+@pytest.mark.slow
 def test_a_house_outlives_a_long_time_without_memory(house: House, reckoning: Reckoning) -> None:
     """Longer than the signs of life of workers and gateways last, and the inbox is trimmed."""
     house.start(workers=2)
@@ -71,6 +72,7 @@ def test_a_house_outlives_a_long_time_without_memory(house: House, reckoning: Re
     reckoning.check([one.request_id for one in heard])
 
 
+@pytest.mark.slow
 def test_trimming_goes_on_while_memory_is_full(build_house: BuildHouse) -> None:
     house = build_house(
         workers={"liveness_s": 1, "scan_s": 0.3}, retention={"max_entries": 50, "replies_s": 60}

@@ -13,7 +13,7 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.crash
 
 
-@pytest.mark.parametrize("supervised", [False, True])
+@pytest.mark.parametrize("supervised", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_terminated_worker_finishes_its_calls_and_takes_nothing_new(
     house: House, reckoning: Reckoning, supervised: bool
 ) -> None:
@@ -65,6 +65,7 @@ def test_what_a_worker_cannot_finish_in_its_grace_goes_to_another(build_house: B
     assert "Left" in worker.output
 
 
+@pytest.mark.slow
 def test_a_rolling_restart_under_load_calls_nothing_twice(
     house: House, reckoning: Reckoning
 ) -> None:

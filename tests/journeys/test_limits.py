@@ -60,6 +60,7 @@ def test_overflow_goes_to_the_second_deployment(build_house: BuildHouse) -> None
     assert {name.partition(":")[0] for name in served} == {"sim/one", "sim/two"}
 
 
+@pytest.mark.slow
 def test_the_limit_holds_while_workers_die(build_house: BuildHouse) -> None:
     deployment = {"provider": "sim", "model": "narrow:ttft_ms=300", "limits": {"concurrency": 5}}
     house = build_house(models={"narrow": {"deployments": [deployment]}})

@@ -50,7 +50,7 @@ def test_age_trims_what_has_ended_and_nothing_that_has_not(build_house: BuildHou
     house.start()
     reckoning = Reckoning(house.client, house.names)
     house.xadd([*requests(20), *requests(5, "nobody", "dead")])
-    house.xadd(requests(3, "sim/long:ttft_ms=3700", "long"))
+    house.xadd(requests(3, "sim/long:ttft_ms=6500", "long"))
     ids = [f"r{number}" for number in range(20)]
     reckoning.await_end(ids)
     assert house.client.xlen(house.names.dead) == 5
