@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from pipeline.streams import embedded
+from pipeline.embedded import redis_server as embedded
 from tests.environment import forget_providers, refuse_outside
 from tests.processes import Nursery, Spawn
 

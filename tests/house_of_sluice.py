@@ -15,8 +15,8 @@ from typing import Self
 
 import redis
 
+from pipeline.embedded import redis_server as embedded
 from pipeline.names import Names
-from pipeline.streams import embedded
 from tests.processes import Nursery, Spawned
 from tests.reckoning import Upstream, entries, events
 from tests.waiting import eventually

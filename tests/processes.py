@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.streams.tether import Tether
+from pipeline.embedded.tether import Tether
 from tests.waiting import eventually
 
 _GRACE_S = 10.0

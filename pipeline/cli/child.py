@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from pipeline import clock
-from pipeline.streams.tether import Tether
+from pipeline.embedded.tether import Tether
 
 #: Last lines of a child kept for the report of its end.
 TAIL_LINES: Final = 12

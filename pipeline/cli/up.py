@@ -21,12 +21,12 @@ from pipeline.cli.billing import billing
 from pipeline.cli.crew import Crew
 from pipeline.cli.options import Where
 from pipeline.cli.report import Report
+from pipeline.embedded.directory_lock import DirectoryLock
+from pipeline.embedded.redis_server import EmbeddedRedis
 from pipeline.errors import StartError
 from pipeline.names import Names
 from pipeline.settings.children import environment
 from pipeline.settings.load import Settings, not_yet
-from pipeline.streams.directory_lock import DirectoryLock
-from pipeline.streams.embedded import EmbeddedRedis
 
 #: New starts of our own Redis that may fail in a row.
 _REDIS_STARTS: Final = 5

@@ -6,16 +6,16 @@
 --          the hop streams and their groups
 --          {prefix}:counters           claims
 -- ARGV     prefix, consumer, most entries, 1 to look for consumers that registered nowhere,
---          most suspects, then for each stream: source, group
+--          most suspects, how many run already, then for each stream: source, group
 -- Returns  entries claimed: {source, entry id, fields, delivery} each
 local prefix, me, most, wide = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
-local trials = tonumber(ARGV[5])
+local trials, running = tonumber(ARGV[5]), tonumber(ARGV[6])
 -- A suspect has been in the hands of so many workers that died. Which of all that they held took
 -- them down shows only when suspects are tried a few at a time.
 local SUSPECT = 2
 local registry = prefix .. ':workers'
 local streams = {}
-for i = 6, #ARGV, 2 do streams[#streams + 1] = {ARGV[i], ARGV[i + 1]} end
+for i = 7, #ARGV, 2 do streams[#streams + 1] = {ARGV[i], ARGV[i + 1]} end
 
 local signs = redis.call('MGET', prefix .. ':pulse', prefix .. ':settling')
 if not signs[1] or signs[2] then return {} end
@@ -36,14 +36,22 @@ if wide then
 end
 
 local claimed = {}
+local function may_run(deliveries)
+  if deliveries < SUSPECT then return true end
+  if trials < 1 or (deliveries > SUSPECT and running > 0) then return false end
+  -- One that has been tried before, and whose worker died again, is tried alone.
+  trials = deliveries > SUSPECT and 0 or trials - 1
+  running = running + 1
+  return true
+end
+
 local function claim_row(stream, source, group, p)
   local entry = p[1]
   local there = redis.call('XRANGE', stream, entry, entry)
   if #there == 0 then
     redis.call('XACK', stream, group, entry)
     redis.call('HINCRBY', prefix .. ':counters', 'lost', 1)
-  elseif p[4] < SUSPECT or trials > 0 then
-    if p[4] >= SUSPECT then trials = trials - 1 end
+  elseif may_run(p[4]) then
     redis.call('XCLAIM', stream, group, me, 0, entry)
     claimed[#claimed + 1] = {source, entry, there[1][2], p[4] + 1}
   end

@@ -37,6 +37,8 @@ class Holdings:
         self.held: Counter[str] = Counter()
         #: How many suspects may be claimed now: one, and one more for each that did no harm.
         self.trials = 1
+        #: How many suspects run now.
+        self.suspects = 0
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
@@ -49,6 +51,7 @@ class Holdings:
         self.held[source.group] += 1
         if _is_suspect(run):
             self.trials -= 1
+            self.suspects += 1
         return run
 
     def get(self, stream: str, entry: str) -> Running | None:
@@ -74,6 +77,7 @@ class Holdings:
             self.held[run.source.group] -= 1
             if _is_suspect(run):
                 self.trials += 2
+                self.suspects -= 1
         self._changed.set()
 
     async def change(self) -> None:

@@ -43,8 +43,10 @@ async def claim(engine: Engine, *, wide: bool) -> int:
     room = min(CLAIM_BATCH, *(engine.holdings.room(group) for _, group in engine.streams()))
     if room < 1:
         return 0
-    names, trials = engine.names, engine.holdings.trials
-    args: list[Argument] = [names.prefix, engine.options.consumer, room, int(wide), trials]
+    names, holdings = engine.names, engine.holdings
+    args: list[Argument] = [
+        names.prefix, engine.options.consumer, room, int(wide), holdings.trials, holdings.suspects,
+    ]  # fmt: skip
     for stream, group in engine.streams():
         args += [stream, group]
     claimed = await engine.link.run(CLAIM, [names.prefix], args)

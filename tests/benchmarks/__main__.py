@@ -15,8 +15,8 @@ from typing import Final
 import msgspec
 import redis.exceptions
 
+from pipeline.embedded.redis_server import find_redis_server
 from pipeline.errors import StartError
-from pipeline.streams.embedded import find_redis_server
 from tests.benchmarks import (
     async_accept,
     broker,

@@ -11,7 +11,7 @@ from typing import Final, Self
 import msgspec
 import redis
 
-from pipeline.streams.embedded import EmbeddedRedis, free_port
+from pipeline.embedded.redis_server import EmbeddedRedis, free_port
 from tests.benchmarks.costs import Costs, cpu_s, family, rss_bytes
 from tests.benchmarks.loading import PYTHON, ROOT, BenchmarkFailed, Measured, load
 from tests.benchmarks.plans import Plan

@@ -10,9 +10,9 @@ import pytest
 import redis
 from dramatiq.errors import ConnectionClosed
 
+from pipeline.embedded.redis_server import EmbeddedRedis
 from pipeline.streams.broker import StreamBroker
 from pipeline.streams.connection import sync_client
-from pipeline.streams.embedded import EmbeddedRedis
 from pipeline.streams.queues.keys import GROUP, MESSAGE_FIELD
 from tests.broker.queues import KEYS, consuming, dead_letters, note, number_of, pending, take
 from tests.waiting import eventually

@@ -9,8 +9,8 @@ from dramatiq.common import current_millis
 from dramatiq.errors import ActorNotFound, ConnectionClosed, QueueJoinTimeout, QueueNotFound
 from dramatiq.message import Message
 
+from pipeline.embedded.redis_server import free_port
 from pipeline.streams.broker import StreamBroker
-from pipeline.streams.embedded import free_port
 from pipeline.streams.queues.keys import QueueKeys
 from tests.broker.queues import KEYS, consuming, dead_letters, note, number_of, pending, take
 from tests.waiting import eventually

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.streams.embedded import free_port
+from pipeline.embedded.redis_server import free_port
 from tests.processes import Nursery, Spawned
 
 SLUICE = (sys.executable, "-P", "-c", "from pipeline.cli.app import main; main()")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.streams.embedded import EmbeddedRedis
+from pipeline.embedded.redis_server import EmbeddedRedis
 from tests.cli.command import error_of, sluice
 
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 import redis
 
+from pipeline.embedded.redis_server import EmbeddedRedis
 from pipeline.names import Names
-from pipeline.streams.embedded import EmbeddedRedis
 from tests.cli.command import SLUICE, House, error_of
 from tests.processes import Nursery, Spawned, runs
 from tests.waiting import eventually

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import redis
 
-from pipeline.streams.embedded import EmbeddedRedis
+from pipeline.embedded.redis_server import EmbeddedRedis
 from tests.cli.command import SLUICE, House, error_of
 from tests.processes import Nursery, Spawned, runs
 from tests.waiting import eventually

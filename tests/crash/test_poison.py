@@ -120,9 +120,9 @@ def test_an_event_that_kills_its_workers_is_given_up(build_house: BuildHouse) ->
     )
     reckoning = Reckoning(house.client, house.names)
     house.start_simulated()
-    harmless = requests(30, "sim/slow:ttft_ms=300")
+    harmless = requests(12, "sim/slow:ttft_ms=100")
     house.xadd(
-        [*harmless[:15], *requests(1, "deadly", "p", callback_queue="answers"), *harmless[15:]]
+        [*harmless[:6], *requests(1, "deadly", "p", callback_queue="answers"), *harmless[6:]]
     )
     deaths = 0
     while not reckoning.statuses(["p0"])["failed"]:
@@ -131,7 +131,7 @@ def test_an_event_that_kills_its_workers_is_given_up(build_house: BuildHouse) ->
     assert deaths == 4
     ids = [str(event["request_id"]) for event in harmless]
     reckoning.check([*ids, "p0"])
-    assert reckoning.statuses(ids) == {"completed": 30}
+    assert reckoning.statuses(ids) == {"completed": 12}
     [letter] = reckoning.ended("dead")
     assert letter["failure"]["cause"] == "poison"
     [answer] = eventually(lambda: house.answers("answers"), what="the callback")

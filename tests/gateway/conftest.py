@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import redis
 
-from pipeline.streams import embedded
+from pipeline.embedded import redis_server as embedded
 from tests.processes import Nursery, Spawn, Spawned
 
 CONFIG = """

@@ -7,7 +7,7 @@ import msgspec
 import redis
 
 from gateway.health import MOST_COUNTED
-from pipeline.streams.embedded import EmbeddedRedis
+from pipeline.embedded.redis_server import EmbeddedRedis
 from tests.gateway.conftest import House, StartHouse
 from tests.waiting import eventually
 

@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from gateway.listening import listen
+from pipeline.embedded import redis_server as embedded
 from pipeline.errors import StartError
-from pipeline.streams import embedded
 from tests.gateway.conftest import CONFIG, StartHouse
 from tests.processes import Spawn, Spawned
 from tests.waiting import eventually

@@ -8,7 +8,7 @@ import msgspec
 import openai
 import pytest
 
-from pipeline.streams import embedded
+from pipeline.embedded import redis_server as embedded
 from tests.gateway.conftest import House, chat_body, starter
 from tests.gateway.test_openai_client import MESSAGES, connect
 from tests.gateway.test_plain import finished, frames

@@ -18,7 +18,13 @@ LAYERS: Mapping[str, Sequence[str]] = {
         f"pipeline.{name}*" for name in ("event", "outcome", "errors", "names", "clock")
     ],
     "knowledge": [f"pipeline.{name}*" for name in ("settings", "catalog", "ladder", "flow")],
-    "means": ["pipeline.streams*", "pipeline.limits*", "pipeline.telemetry*", "workers.providers*"],
+    "means": [
+        "pipeline.embedded*",
+        "pipeline.streams*",
+        "pipeline.limits*",
+        "pipeline.telemetry*",
+        "workers.providers*",
+    ],
     "hops": [*HOPS, "workers.deadline*"],
     "hosts": ["gateway*", "workers*", "pipeline.cli*", "pipeline.webhooks*"],
 }

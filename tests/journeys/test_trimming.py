@@ -9,7 +9,7 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.journey
 
-_WORKERS = {"liveness_s": 1, "scan_s": 0.1}
+_WORKERS = {"liveness_s": 1, "scan_s": 0.04}
 
 
 def _held_by(house: House, stream: str) -> str:
@@ -50,7 +50,7 @@ def test_age_trims_what_has_ended_and_nothing_that_has_not(build_house: BuildHou
     house.start()
     reckoning = Reckoning(house.client, house.names)
     house.xadd([*requests(20), *requests(5, "nobody", "dead")])
-    house.xadd(requests(3, "sim/long:ttft_ms=6500", "long"))
+    house.xadd(requests(3, "sim/long:ttft_ms=20000", "long"))
     ids = [f"r{number}" for number in range(20)]
     reckoning.await_end(ids)
     assert house.client.xlen(house.names.dead) == 5
@@ -59,8 +59,7 @@ def test_age_trims_what_has_ended_and_nothing_that_has_not(build_house: BuildHou
     eventually(lambda: not house.client.exists(house.names.record("r0")), what="that of records")
     # Its entry in the lane is gone, its record and its event are not.
     assert reckoning.statuses([f"long{number}" for number in range(3)]) == {"running": 3}
-    reckoning.await_end([f"long{number}" for number in range(3)])
-    assert house.ask("GET", "/chat/long0")[1]["status"] == "completed"
+    assert house.ask("GET", "/chat/long0")[1]["status"] == "running"
 
 
 def test_callback_streams_are_capped(build_house: BuildHouse) -> None:

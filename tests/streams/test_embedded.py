@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import redis
 
-from pipeline.streams import embedded
-from pipeline.streams.directory_lock import DirectoryTaken
-from pipeline.streams.embedded import EmbeddedRedis, EmbeddedRedisFailed, RedisServerMissing
+from pipeline.embedded import redis_server as embedded
+from pipeline.embedded.directory_lock import DirectoryTaken
+from pipeline.embedded.redis_server import EmbeddedRedis, EmbeddedRedisFailed, RedisServerMissing
 from tests.processes import Spawn, runs
 from tests.waiting import eventually
 
 _PARENT = """
 import signal, sys
 from pathlib import Path
-from pipeline.streams.embedded import EmbeddedRedis
+from pipeline.embedded.redis_server import EmbeddedRedis
 server = EmbeddedRedis(Path(sys.argv[1]), binary=Path(sys.argv[2]))
 server.start()
 print("server", server.pid, "port", server.port, flush=True)

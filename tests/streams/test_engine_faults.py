@@ -6,9 +6,9 @@ import json
 import pytest
 
 from pipeline import event as events
+from pipeline.embedded.redis_server import EmbeddedRedis
 from pipeline.event import Event
 from pipeline.outcome import Forward, Outcome
-from pipeline.streams.embedded import EmbeddedRedis
 from tests.streams import rig
 from tests.streams.rig import NAMES, Client, crew, ids, last_event
 from tests.streams.test_engine import hops, write

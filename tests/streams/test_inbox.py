@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from pipeline.embedded.redis_server import EmbeddedRedis
 from pipeline.names import Names
 from pipeline.outcome import Finish
 from pipeline.streams import inbox as inboxes
-from pipeline.streams.embedded import EmbeddedRedis
 from pipeline.streams.inbox import Frame, Inbox, Watch
 from pipeline.streams.ingress import Ingress
 from pipeline.streams.link import Link

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from pipeline import event as events
+from pipeline.embedded.redis_server import EmbeddedRedis
 from pipeline.errors import QueueFull, RedisUnavailable
 from pipeline.names import LANES
-from pipeline.streams.embedded import EmbeddedRedis
 from pipeline.streams.ingress import PATIENCE_S, Ingress
 from pipeline.streams.link import Link
 from tests.streams import rig

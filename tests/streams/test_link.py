@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 import redis.exceptions
 
-from pipeline.streams.embedded import EmbeddedRedis, free_port
+from pipeline.embedded.redis_server import EmbeddedRedis, free_port
 from pipeline.streams.link import Link, LinkError
 from pipeline.streams.scripts import WAKE
 from tests.streams import rig

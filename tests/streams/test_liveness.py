@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from pipeline import clock
-from pipeline.streams.embedded import EmbeddedRedis
+from pipeline.embedded.redis_server import EmbeddedRedis
 from pipeline.streams.liveness import Facts, Liveness
 from tests.streams import rig
 from tests.streams.rig import NAMES, Client

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from pipeline import event as events
+from pipeline.embedded.redis_server import free_port
 from pipeline.errors import StartError
 from pipeline.names import Names
-from pipeline.streams.embedded import free_port
 from tests.providers.simulated_process import SimulatedProcess
 from tests.streams import rig
 from tests.streams.rig import Client

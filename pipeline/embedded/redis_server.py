@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Self
 
 from pipeline import clock
+from pipeline.embedded.directory_lock import DirectoryLock
+from pipeline.embedded.tether import Tether
 from pipeline.errors import StartError
-from pipeline.streams.directory_lock import DirectoryLock
-from pipeline.streams.tether import Tether
 
 #: How long a server may load its data before a start counts as failed.
 START_TIMEOUT_S = 60.0
