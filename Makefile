@@ -38,8 +38,9 @@ install: $(STAMP) ## Make .venv with all packages and, where none is on PATH, a 
 up: install ## Start Sluice on this machine: Redis, gateway, workers; Ctrl-C ends it
 	@exec $(VENV)/bin/sluice up $(ARGS)
 
+# Most tests wait for processes: six at a time keep two cores busy.
 test: lint ## Run everything that must hold: lint, types, the rules of the house, all tests
-	@$(VENV)/bin/pytest $(ARGS)
+	@$(VENV)/bin/pytest -n 6 --dist loadfile $(ARGS)
 
 lint: install ## Check style, format and types
 	@$(VENV)/bin/ruff check --quiet

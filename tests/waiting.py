@@ -10,7 +10,7 @@ T = TypeVar("T")
 _POLL_S = 0.01
 
 
-def eventually(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "") -> T:
+def eventually(condition: Callable[[], T], timeout_s: float = 30.0, what: str = "") -> T:
     """Give the condition's first true value; fail with `what` and its last value otherwise."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
@@ -20,7 +20,7 @@ def eventually(condition: Callable[[], T], timeout_s: float = 10.0, what: str = 
 
 
 async def eventually_async(
-    condition: Callable[[], Awaitable[T]], timeout_s: float = 10.0, what: str = ""
+    condition: Callable[[], Awaitable[T]], timeout_s: float = 30.0, what: str = ""
 ) -> T:
     """Do the same for a condition to be awaited."""
     deadline = time.monotonic() + timeout_s

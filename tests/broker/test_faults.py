@@ -118,6 +118,7 @@ def test_forgotten_scripts_are_loaded_again(broker: StreamBroker, client: redis.
     broker.join("default", timeout=1000)
 
 
+@pytest.mark.slow
 def test_acknowledgements_outlive_lost_connections(
     broker: StreamBroker, worker: dramatiq.Worker, client: redis.Redis
 ) -> None:

@@ -80,6 +80,7 @@ def test_workers_are_supervised_one_by_one(house: House, nursery: Nursery, redis
     assert set(before.values()) & set(workers_of(house, redis_url).values())
 
 
+@pytest.mark.slow
 def test_a_hang_up_reloads_the_workers_one_after_another(
     house: House, nursery: Nursery, redis_url: str
 ) -> None:

@@ -59,7 +59,7 @@ async def linked(url: str, name: str = "test") -> AsyncIterator[Link]:
         await link.close()
 
 
-async def until(condition: Callable[[], object], what: str = "", timeout_s: float = 5) -> None:
+async def until(condition: Callable[[], object], what: str = "", timeout_s: float = 30) -> None:
     """Let the loop go on until a condition holds."""
 
     async def ask() -> object:
