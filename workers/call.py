@@ -53,8 +53,9 @@ async def call(event: Event, *, means: Means) -> Outcome:
     if late := overdue(event, CALL):
         await means.admission.leave(event)
         return Die(event, late)
-    if event.delivery > 1 or event.attempts:
-        await means.admission.renew([event])
+    if (event.delivery > 1 or event.attempts) and not await means.admission.resume(event):
+        # Its worker died after it had given the lease back, and before it could say so.
+        return Forward(msgspec.structs.replace(event, lease=None), GATE, {"lease": "gone"})
     generation = event.next_generation
     event = msgspec.structs.replace(event, attempts=event.attempts + 1, generation=generation)
     writer = means.replies.open(event.id, generation)

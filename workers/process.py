@@ -25,7 +25,7 @@ from pipeline.streams.carriage import Kept
 from pipeline.streams.engine import Engine, EngineOptions, Hop
 from pipeline.streams.keeper import Keeper, Limits
 from pipeline.streams.link import Link, LinkError
-from pipeline.streams.liveness import Facts, Liveness
+from pipeline.streams.liveness import Facts, Liveness, consumer_name
 from pipeline.streams.replies import Replies
 from workers.call import Means
 from workers.providers.upstream import Upstream
@@ -44,11 +44,6 @@ MEND_EVERY: Final = 5
 
 #: Seconds that starting may take before it counts as failed.
 START_S: Final = 30.0
-
-
-def consumer_name() -> str:
-    """Make a consumer's name; new at each start, as a container keeps its host and pid."""
-    return f"{socket.gethostname()}-{os.getpid()}-{clock.chance.getrandbits(32):08x}"
 
 
 class WorkerProcess:

@@ -20,7 +20,9 @@
 --   settle  tickets to release, each followed by the generation of the call that does so; without
 --           any it is a sweep
 --   renew   tickets, each followed by "key deployment" and the generation of the call
--- Returns  {answers, tickets woken}; an answer to admit is "key deployment", or "" for wait
+--   resume  one of the same, which is renewed only if its lease is still there
+-- Returns  {answers, tickets woken}; an answer to admit is "key deployment", or "" for wait; to
+--          resume, 1 if the lease was there
 local L, ttl, verb = KEYS[1], tonumber(ARGV[1]), ARGV[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + 1000 * tonumber(redis.call('GET', KEYS[2]) or '0')
@@ -119,6 +121,13 @@ local function release(ticket)
   end
 end
 
+local function renew(ticket, held, generation)
+  if is_late(ticket, generation) then return end
+  redis.call('HSET', L .. ':leases', ticket, held)
+  redis.call('HSET', L .. ':runs', ticket, generation)
+  redis.call('ZADD', L .. ':lease:' .. string.match(held, '^%d+ (.*)$'), now + ttl, ticket)
+end
+
 if verb == 'admit' then
   local i = 3
   while i <= #ARGV do
@@ -138,13 +147,10 @@ elseif verb == 'settle' then
   end
   for _, room in ipairs(redis.call('SMEMBERS', L .. ':rooms')) do serve(room) end
 elseif verb == 'renew' then
-  for i = 3, #ARGV, 3 do
-    local ticket, held, generation = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-    if not is_late(ticket, generation) then
-      redis.call('HSET', L .. ':leases', ticket, held)
-      redis.call('HSET', L .. ':runs', ticket, generation)
-      redis.call('ZADD', L .. ':lease:' .. string.match(held, '^%d+ (.*)$'), now + ttl, ticket)
-    end
-  end
+  for i = 3, #ARGV, 3 do renew(ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
+elseif verb == 'resume' then
+  local there = redis.call('HEXISTS', L .. ':leases', ARGV[3])
+  if there == 1 then renew(ARGV[3], ARGV[4], ARGV[5]) end
+  answers[1] = there
 end
 return {answers, woken}

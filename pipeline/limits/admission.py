@@ -113,8 +113,20 @@ class Admission:
         finally:
             self._leaving.discard(ticket)
 
+    async def resume(self, event: Event) -> bool:
+        """Take up the lease of a call that is run again; tells whether it was still there.
+
+        Where it is not, others may have been let in for it, and the event has to ask anew.
+        """
+        if not (event.lease and _is_counted(event)):
+            return True
+        held = f"{event.lease.key} {event.lease.deployment}"
+        arguments: list[Argument] = [ticket_of(event), held, event.next_generation]
+        answers, _ = await self._run("resume", arguments)
+        return bool(answers[0])
+
     async def renew(self, events: Iterable[Event]) -> None:
-        """Keep the leases of calls under way, or about to begin once more."""
+        """Keep the leases of calls under way."""
         arguments: list[Argument] = []
         for event in events:
             leaving = ticket_of(event) in self._leaving
@@ -181,7 +193,7 @@ class Admission:
         await self._insist(WAKE, [self._names.parked], [self._names.prefix, *ids])
 
     async def _run(self, verb: str, arguments: list[Argument]) -> Reply:
-        # All three verbs may be said twice.
+        # All verbs may be said twice.
         return await self._insist(ADMISSION, self._keys, [int(LEASE_S * 1000), verb, *arguments])
 
     async def _insist(self, script: Script, keys: list[str], arguments: list[Argument]) -> Reply:

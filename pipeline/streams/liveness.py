@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 
@@ -20,6 +21,11 @@ from pipeline.streams.connection import sync_client
 from pipeline.streams.scripts import BEAT
 
 log = logging.getLogger(__name__)
+
+
+def consumer_name() -> str:
+    """Make a consumer's name; new at each start, as a container keeps its host and pid."""
+    return f"{socket.gethostname()}-{os.getpid()}-{clock.chance.getrandbits(32):08x}"
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

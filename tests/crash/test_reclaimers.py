@@ -40,16 +40,16 @@ def test_an_orphan_is_found_behind_many_live_calls(build_house: BuildHouse) -> N
     reckoning = Reckoning(house.client, house.names)
     house.start_simulated()
     _, busy = house.start_worker()
-    live = requests(400, "sim/long:ttft_ms=5500", "live")
+    live = requests(400, "sim/long:ttft_ms=10000", "live")
     house.xadd(live)
     eventually(lambda: house.upstream.number("active") == 400, what="a full worker")
     doomed, name = house.start_worker()
-    house.xadd(requests(1, "sim/slow:ttft_ms=1200", "orphan"))
+    house.xadd(requests(1, "sim/slow:ttft_ms=3000", "orphan"))
     eventually(lambda: house.pending("call", name) == {"orphan0"}, what="the orphan in mid-call")
     house.start_worker()
     kill_family(doomed)
     # Long before any of the live calls ends.
-    reckoning.await_end(["orphan0"], 3.0)
+    reckoning.await_end(["orphan0"], 5.0)
     assert len(house.pending("call", busy)) == 400
     ids = [str(event["request_id"]) for event in live]
     reckoning.check([*ids, "orphan0"])

@@ -57,7 +57,7 @@ def test_what_a_worker_cannot_finish_in_its_grace_goes_to_another(build_house: B
     assert worker.wait(10.0) == 0
     ids = [str(event["request_id"]) for event in (*short, *long)]
     # Those that were left are claimed at once: the worker has withdrawn its sign of life.
-    eventually(lambda: house.counter("claimed") >= 10, 1.5, "the claim of what was left")
+    eventually(lambda: house.counter("claimed") >= 10, 10, "the claim of what was left")
     reckoning.check(ids)
     again = more_than_one(house.upstream.calls(), ids)
     assert again <= {str(event["request_id"]) for event in long} | set(ids)

@@ -8,22 +8,10 @@ import pytest
 from pipeline.settings.load import Settings
 from pipeline.streams.link import Link
 from tests.providers.simulated_process import SimulatedProcess
-from tests.streams import rig
+from tests.streams.conftest import client, link
 from tests.workers.bench import Bench, bench, settings_for
 
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[rig.Client]:
-    """Look at the shared Redis, and do there what others do."""
-    with rig.connect(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-async def link(redis_url: str, anyio_backend: str) -> AsyncIterator[Link]:
-    """Open a link to the shared Redis."""
-    async with rig.linked(redis_url) as link:
-        yield link
+__all__ = ["client", "link"]
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,14 @@ from pipeline import event as events
 from pipeline.embedded.redis_server import free_port
 from pipeline.errors import StartError
 from pipeline.names import Names
+from pipeline.streams.liveness import consumer_name
 from tests.providers.simulated_process import SimulatedProcess
 from tests.streams import rig
 from tests.streams.rig import Client
 from tests.workers.bench import settings_for
 from workers.call import call
 from workers.gate import gate
-from workers.process import HopFunctions, WorkerProcess, consumer_name
+from workers.process import HopFunctions, WorkerProcess
 from workers.respond import respond
 from workers.route import route
 

@@ -6,25 +6,19 @@ meanwhile is still ours.
 """
 
 import logging
-import os
-import socket
 import threading
 from typing import Final
 
 import redis
 
 from pipeline import clock
+from pipeline.streams.liveness import consumer_name
 from pipeline.streams.queues.scripts import BrokerScripts, redis_errors_as_dramatiq
 
 logger = logging.getLogger(__name__)
 
 #: The key is refreshed this many times within its life.
 BEATS: Final = 4
-
-
-def consumer_name() -> str:
-    """Make a name that no other start of any worker ever has."""
-    return f"{socket.gethostname()}-{os.getpid()}-{clock.chance.getrandbits(32):08x}"
 
 
 class Liveness:
