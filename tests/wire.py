@@ -112,10 +112,13 @@ class Wire:
     async def _shut(self) -> None:
         assert self._server is not None
         self._server.close()
-        for pair in tuple(self._pairs):
-            pair.cut()
         self._open.set()
-        await asyncio.gather(*self._served)
+        while self._served:
+            for pair in tuple(self._pairs):
+                pair.cut()
+            await asyncio.wait(tuple(self._served), timeout=0.1)
+        # The transports close their sockets in the turns after they were cut.
+        await asyncio.sleep(0.01)
 
     async def _stop_passing(self) -> None:
         self._open.clear()
@@ -124,15 +127,15 @@ class Wire:
         self._open.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._served.add(serving)
+        serving.add_done_callback(self._served.discard)
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._server_port)
         except OSError:
             writer.transport.abort()
             return
-        serving = asyncio.current_task()
-        assert serving is not None
-        self._served.add(serving)
-        serving.add_done_callback(self._served.discard)
         pair = _Pair(writer, far_writer)
         self._pairs.add(pair)
         ways = [self._forth(pair, reader), self._back(pair, far_reader)]
