@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 #: Outcomes in one call of the script at the most: a bound on its time in Redis.
 MAX_BATCH: Final = 128
 
+#: So many outcomes that wait are carried out beside a batch that is under way.
+CROWD: Final = 64
+
 #: Pause before an outcome that Redis refused to write is tried again, in seconds.
 REFUSED_S: Final = 1.0
 
@@ -55,6 +58,7 @@ class Carrier:
         self._holdings = holdings
         self._landed: list[Landed] = []
         self._wake = asyncio.Event()
+        self._crowd = asyncio.Event()
         #: While draining, nothing but the last hop's entries is taken along.
         self.draining = False
 
@@ -63,20 +67,37 @@ class Carrier:
         run.task = None
         self._landed.append(Landed(run, outcome))
         self._wake.set()
+        if len(self._landed) >= CROWD:
+            self._crowd.set()
 
     async def write(self, take: Callable[[Reply], int]) -> None:
-        """Carry outcomes out, for ever."""
+        """Carry outcomes out, for ever: in one batch after the other, or two when it is crowded.
+
+        One batch at a time lets outcomes gather; but then we wait while Redis works and Redis
+        while we do, and under full load a second batch under way keeps both busy.
+        """
+        async with asyncio.TaskGroup() as writers:
+            writers.create_task(self._write(self._wake, take), name="carrier")
+            writers.create_task(self._write(self._crowd, take), name="carrier")
+
+    async def _write(self, due: asyncio.Event, take: Callable[[Reply], int]) -> None:
         while True:
-            await self._wake.wait()
+            await due.wait()
             batch, self._landed = split(self._landed, MAX_BATCH, _size)
             if not self._landed:
                 self._wake.clear()
-            try:
-                take(await self._transition(batch))
-            except redis.exceptions.ResponseError as error:
-                log.warning("A batch of %s was refused: %s; one by one", len(batch), error)
-                for landed in batch:
-                    take(await self._transition_alone(landed))
+            if len(self._landed) < CROWD:
+                self._crowd.clear()
+            if batch:
+                await self._carry(batch, take)
+
+    async def _carry(self, batch: list[Landed], take: Callable[[Reply], int]) -> None:
+        try:
+            take(await self._transition(batch))
+        except redis.exceptions.ResponseError as error:
+            log.warning("A batch of %s was refused: %s; one by one", len(batch), error)
+            for landed in batch:
+                take(await self._transition_alone(landed))
 
     async def take_ranked(self, room: int) -> Reply:
         """Take new requests, high before default before low, one slot in twenty left to each."""
