@@ -19,7 +19,3 @@ def test_every_hop_has_a_file_of_its_name() -> None:
     workers = Path(__file__).parents[2] / "workers"
 
     assert [hop.name for hop in flow.HOPS if not (workers / f"{hop.name}.py").is_file()] == []
-
-
-def test_the_figures_have_been_filled_in() -> None:
-    assert "FIGURES" not in README
