@@ -6,7 +6,7 @@
 --          the hop streams and their groups
 --          {prefix}:counters           claims
 -- ARGV     prefix, consumer, most entries, 1 to look for consumers that registered nowhere,
---          most suspects, how many run already, then for each stream: source, group
+--          most suspects, how many run already, then for each stream: source, group, most entries
 -- Returns  entries claimed: {source, entry id, fields, delivery} each
 local prefix, me, most, wide = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
 local trials, running = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -15,7 +15,9 @@ local trials, running = tonumber(ARGV[5]), tonumber(ARGV[6])
 local SUSPECT = 2
 local registry = prefix .. ':workers'
 local streams = {}
-for i = 7, #ARGV, 2 do streams[#streams + 1] = {ARGV[i], ARGV[i + 1]} end
+for i = 7, #ARGV, 3 do
+  streams[#streams + 1] = {source = ARGV[i], group = ARGV[i + 1], room = tonumber(ARGV[i + 2])}
+end
 
 local signs = redis.call('MGET', prefix .. ':pulse', prefix .. ':settling')
 if not signs[1] or signs[2] then return {} end
@@ -26,7 +28,7 @@ end
 
 if wide then
   for _, s in ipairs(streams) do
-    local consumers = redis.pcall('XINFO', 'CONSUMERS', prefix .. ':' .. s[1], s[2])
+    local consumers = redis.pcall('XINFO', 'CONSUMERS', prefix .. ':' .. s.source, s.group)
     if not consumers.err then
       for _, consumer in ipairs(consumers) do
         if not alive(consumer[2]) then redis.call('SADD', registry, consumer[2]) end
@@ -45,28 +47,31 @@ local function may_run(deliveries)
   return true
 end
 
-local function claim_row(stream, source, group, p)
+local function claim_row(stream, s, p)
   local entry = p[1]
   local there = redis.call('XRANGE', stream, entry, entry)
   if #there == 0 then
-    redis.call('XACK', stream, group, entry)
+    redis.call('XACK', stream, s.group, entry)
     redis.call('HINCRBY', prefix .. ':counters', 'lost', 1)
   elseif may_run(p[4]) then
-    redis.call('XCLAIM', stream, group, me, 0, entry)
-    claimed[#claimed + 1] = {source, entry, there[1][2], p[4] + 1}
+    redis.call('XCLAIM', stream, s.group, me, 0, entry)
+    s.room = s.room - 1
+    claimed[#claimed + 1] = {s.source, entry, there[1][2], p[4] + 1}
   end
 end
 
-local function claim_from(name, source, group)
-  local stream, start, seen = prefix .. ':' .. source, '-', 0
-  while #claimed < most do
-    local pending = redis.pcall('XPENDING', stream, group, start, '+', most - #claimed, name)
-    if pending.err or #pending == 0 then break end
-    for _, p in ipairs(pending) do claim_row(stream, source, group, p) end
+-- Tells how many entries it saw; without room, one look tells whether any is left for later.
+local function claim_from(name, s)
+  local stream, start, seen = prefix .. ':' .. s.source, '-', 0
+  while true do
+    local room = math.min(most - #claimed, s.room)
+    local pending = redis.pcall('XPENDING', stream, s.group, start, '+', math.max(room, 1), name)
+    if pending.err or #pending == 0 then return seen end
     seen = seen + #pending
+    if room < 1 then return seen end
+    for _, p in ipairs(pending) do claim_row(stream, s, p) end
     start = '(' .. pending[#pending][1]
   end
-  return seen
 end
 
 for _, name in ipairs(redis.call('SMEMBERS', registry)) do
@@ -74,11 +79,11 @@ for _, name in ipairs(redis.call('SMEMBERS', registry)) do
     local left = 0
     for _, s in ipairs(streams) do
       if #claimed >= most then left = 1 break end
-      left = left + claim_from(name, s[1], s[2])
+      left = left + claim_from(name, s)
     end
     if left == 0 then
       for _, s in ipairs(streams) do
-        redis.pcall('XGROUP', 'DELCONSUMER', prefix .. ':' .. s[1], s[2], name)
+        redis.pcall('XGROUP', 'DELCONSUMER', prefix .. ':' .. s.source, s.group, name)
       end
       redis.call('SREM', registry, name)
     end

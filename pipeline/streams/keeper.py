@@ -40,15 +40,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 async def claim(engine: Engine, *, wide: bool) -> int:
     """Take over and run what dead workers left pending, as far as there is room; tells how many."""
-    room = min(CLAIM_BATCH, *(engine.holdings.room(group) for _, group in engine.streams()))
-    if room < 1:
-        return 0
     names, holdings = engine.names, engine.holdings
     args: list[Argument] = [
-        names.prefix, engine.options.consumer, room, int(wide), holdings.trials, holdings.suspects,
+        names.prefix, engine.options.consumer, CLAIM_BATCH, int(wide),
+        holdings.trials, holdings.suspects,
     ]  # fmt: skip
     for stream, group in engine.streams():
-        args += [stream, group]
+        args += [stream, group, holdings.room(group)]
     claimed = await engine.link.run(CLAIM, [names.prefix], args)
     for stream, entry, fields, delivery in claimed:
         engine.begin(stream.decode(), entry.decode(), fields, delivery)

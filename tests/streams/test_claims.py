@@ -213,3 +213,19 @@ async def test_what_is_claimed_goes_on(redis_url: str, client: Client) -> None:
         await rig.until(lambda: ids(client, "call") == ["d1"])
     assert last_event(client, "call").delivery == 1
     assert last_event(client, "call").journal[-1].delivery == 2
+
+
+async def test_a_worker_full_of_calls_still_takes_over_what_is_quick(
+    redis_url: str, link: Link, client: Client
+) -> None:
+    engine = rig.Crew(redis_url, link, dict.fromkeys(HOPS, wait_for_ever), calls=1).engine
+    await engine.make_groups()
+    give(client, "dead", "call", "c1", "c2")
+    give(client, "dead", "respond", "r1")
+    bury(client, "dead")
+    assert await keeper.claim(engine, wide=False) == 2
+    assert held(engine, "respond") == {"r1"}
+    assert pending(client, "call") == {"me": 1, "dead": 1}
+    # What is left is not forgotten: its consumer stays known until nothing is.
+    assert client.sismember(NAMES.workers, "dead")
+    await engine.drain(0)
