@@ -17,7 +17,6 @@
 --          then how many entries to take from the lanes, how many of them to leave to default and to low
 -- Returns  {indices of refused outcomes, entries taken in the form of XREADGROUP}
 local prefix, me, replies_s = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local LANES = {'high', 'default', 'low'}
 local CLOSING = '999999999-0'
 local at = 5
 local refused = {}
@@ -56,17 +55,14 @@ local function finish(id, record, event, letter, closing, body_ttl_s, session)
 end
 
 -- What a request's lane entry is to us: 'ours' as accepted over HTTP, 'new' from a direct
--- producer, or 'repeated': a producer that repeats a write gets one answer.
-local function origin(source, id, record, entry)
+-- producer, or 'repeated': a producer that repeats a write gets one answer. So does an entry that
+-- was routed before and is read again because its group was lost and made anew.
+local function origin(source, record, entry)
   local mine = string.sub(source, 10) .. ':' .. entry
-  local known = redis.call('HMGET', record, 'entry', '1')
-  if not known[1] then
-    redis.call('HSET', record, 'entry', mine)
-    return 'new'
-  end
-  -- A group that was lost and made anew reads all entries again: one whose journal has begun was
-  -- routed before.
-  return known[1] == mine and not known[2] and 'ours' or 'repeated'
+  local known = redis.call('HMGET', record, 'entry', 'routed')
+  if known[2] or (known[1] and known[1] ~= mine) then return 'repeated' end
+  redis.call('HSET', record, 'entry', mine, 'routed', 1)
+  return known[1] and 'ours' or 'new'
 end
 
 -- Accepting over HTTP has done this; a direct producer's request joins its session here.
@@ -103,7 +99,7 @@ for index = 1, tonumber(ARGV[4]) do
     refused[#refused + 1] = index
   else
     local from = 'hop'
-    if string.sub(source, 1, 9) == 'requests:' then from = origin(source, id, record, entry) end
+    if string.sub(source, 1, 9) == 'requests:' then from = origin(source, record, entry) end
     if from == 'repeated' then
       redis.call('HINCRBY', prefix .. ':counters', 'duplicates', 1)
     else

@@ -1,5 +1,7 @@
 """Transitions: each outcome is carried out in one step, once, and only by who holds the entry."""
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -308,3 +310,25 @@ async def test_an_outcome_that_redis_refuses_for_a_time_is_not_lost(
             client.config_set("min-replicas-to-write", 0)
         await rig.until(lambda: client.xlen(NAMES.done))
     assert ids(client, "done") == ["r1"]
+
+
+async def test_what_was_routed_is_not_routed_again_by_a_group_made_anew(
+    redis_url: str, client: Client
+) -> None:
+    async with rig.linked(redis_url) as link:
+        ingress = Ingress(link, NAMES)
+        await ingress.accept(make_event("r1"), b'{"model":"m"}')
+
+        async def routed_once(event: Event) -> Outcome:
+            return Forward(event, "gate")
+
+        async def held(_event: Event) -> Outcome:
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError
+
+        hops = {"route": routed_once, "gate": held, "call": held, "respond": held}
+        async with rig.crew(redis_url, hops):
+            await rig.until(lambda: client.hget(NAMES.record("r1"), "routed"))
+            client.xgroup_destroy(NAMES.requests["default"], "route")
+            await rig.until(lambda: counter(client, "duplicates") == 1)
+            assert client.xlen(NAMES.hop("gate")) == 1
