@@ -1,5 +1,6 @@
 """`dramatiq tests.crash.deadly`: the hops, but a call of a model named deadly kills its process."""
 
+import asyncio
 import os
 import signal
 
@@ -14,6 +15,9 @@ __all__ = ["broker"]
 
 async def _deadly(event: Event, *, means: Means) -> Outcome:
     if "deadly" in event.model:
+        # Not while the process still boots: killed inside its `Event.set`, it would take the
+        # lock along, and Dramatiq's master would wait for it for ever.
+        await asyncio.sleep(0.3)
         os.kill(os.getpid(), signal.SIGKILL)
     return await call(event, means=means)
 
