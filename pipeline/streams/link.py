@@ -178,11 +178,6 @@ class Link:
             self._wire.lose(ConnectionAbortedError("the link was closed"))
         await self._disconnect()
 
-    @property
-    def is_up(self) -> bool:
-        """Whether Redis answered last."""
-        return self._up.is_set()
-
     async def up(self) -> None:
         """Wait until the link is connected."""
         await self._up.wait()
