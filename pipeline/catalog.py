@@ -16,6 +16,7 @@ from pipeline import clock
 from pipeline.errors import ModelNotFound
 from pipeline.event import Candidate
 from pipeline.settings.load import (
+    ApiKey,
     DeploymentSettings,
     Limits,
     ModelSettings,
@@ -40,10 +41,6 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     #: The name that the provider knows it by.
     model: str
     weight: int = 1
-    #: Greatest number of calls in flight on it over all workers; 0: no limit.
-    concurrency: int = 0
-    #: How many provider keys it may use, at least 1.
-    keys: int = 1
     #: Its own limits, without the provider's.
     limits: Limits = Limits()
 
@@ -70,6 +67,10 @@ class Catalog:
         self._deployments = {one.id: one for ones in listing.values() for one in ones}
         self._plans = {name: _plan(name, settings.models, listing) for name in settings.models}
         self._remembered: dict[str, tuple[Deployment, tuple[Candidate, ...]]] = {}
+        self._keys = {
+            name: {key_id(name, key): key for key in provider.keys}
+            for name, provider in settings.providers.items()
+        }
         self._created = int(clock.now())
 
     def candidates(self, model: str) -> tuple[Candidate, ...]:
@@ -91,6 +92,21 @@ class Catalog:
         if found is None:
             raise ModelNotFound(f"No provider is named `{name}` in this configuration.")
         return found
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """List the deployments that models name."""
+        return tuple(self._deployments.values())
+
+    def key_ids(self, provider: str) -> tuple[str, ...]:
+        """List the public names of a provider's keys, in the order of the configuration.
+
+        One without keys is called without, under the name of no key.
+        """
+        return tuple(self._keys[provider]) or (f"{provider}:",)
+
+    def key(self, provider: str, key_id: str) -> ApiKey | None:
+        """Give a provider's key by its public name; None: it is no longer configured."""
+        return self._keys[provider].get(key_id)
 
     def cards(self) -> tuple[ModelCard, ...]:
         """List the models, then what is known of providers that serve any model name."""
@@ -129,10 +145,10 @@ class Catalog:
             raise ModelNotFound(self._unknown(model), param="model")
         name, _, upstream = model.partition("/")
         listed = DeploymentSettings(provider=name, model=upstream)
-        deployment = self._deployments.get(model) or _deployed(model, listed, provider)
+        deployment = self._deployments.get(model) or _deployed(model, listed)
         if len(self._remembered) >= _MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
-        self._remembered[model] = deployment, (_candidate(deployment),)
+        self._remembered[model] = deployment, (Candidate(deployment=deployment.id),)
         return self._remembered[model]
 
     def _unknown(self, model: str) -> str:
@@ -162,34 +178,20 @@ def _listing(settings: Settings) -> dict[str, tuple[Deployment, ...]]:
             plain = f"{listed.provider}/{listed.model}"
             times[plain] = times.get(plain, 0) + 1
             unique = plain if times[plain] == 1 else f"{plain}#{times[plain]}"
-            made[listed] = _deployed(unique, listed, settings.providers[listed.provider])
+            made[listed] = _deployed(unique, listed)
     return {
         name: tuple(dict.fromkeys(made[listed] for listed in model.deployments))
         for name, model in settings.models.items()
     }
 
 
-def _deployed(
-    deployment_id: str, listed: DeploymentSettings, provider: ProviderSettings
-) -> Deployment:
-    # A limit for each of several keys is no limit on the deployment: it has to be counted by key,
-    # which the gate's own issue brings; `settings/unacted` says so until then.
-    shared = provider.limits.concurrency if provider.shares_limits else None
-    bounds = [bound for bound in (listed.limits.concurrency, shared) if bound is not None]
+def _deployed(deployment_id: str, listed: DeploymentSettings) -> Deployment:
     return Deployment(
         id=deployment_id,
         provider=listed.provider,
         model=listed.model,
         weight=listed.weight,
-        concurrency=min(bounds, default=0),
-        keys=max(1, len(provider.keys)),
         limits=listed.limits,
-    )
-
-
-def _candidate(deployment: Deployment) -> Candidate:
-    return Candidate(
-        deployment=deployment.id, concurrency=deployment.concurrency, keys=deployment.keys
     )
 
 
@@ -198,8 +200,15 @@ def _plan(
     models: Mapping[str, ModelSettings],
     listing: Mapping[str, tuple[Deployment, ...]],
 ) -> tuple[Candidate, ...]:
-    ordered = (one for model in _breadth_first(name, models) for one in listing[model])
-    return tuple(_candidate(one) for one in dict.fromkeys(ordered))
+    """Rank the deployments of a model and of its fallbacks; those of `order` one by one."""
+    ranks: dict[str, int] = {}
+    rank = -1
+    for model in _breadth_first(name, models):
+        in_order = models[model].strategy == "order"
+        for index, deployment in enumerate(listing[model]):
+            rank += in_order or index == 0
+            ranks.setdefault(deployment.id, rank)
+    return tuple(Candidate(deployment=one, rank=rank) for one, rank in ranks.items())
 
 
 def _breadth_first(start: str, models: Mapping[str, ModelSettings]) -> Iterator[str]:
@@ -210,6 +219,11 @@ def _breadth_first(start: str, models: Mapping[str, ModelSettings]) -> Iterator[
         following = [one for one in models[name].fallbacks if one not in seen]
         seen.update(following)
         waiting.extend(following)
+
+
+def key_id(provider: str, key: Secret) -> str:
+    """Give a key's public name, by which status, logs and Redis know it."""
+    return f"{provider}:{hashlib.sha256(key.reveal().encode()).hexdigest()[:8]}"
 
 
 def _version(settings: Settings) -> str:

@@ -22,6 +22,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from pipeline.limits.seen import Limited, Seen
+
 Cause = Literal[
     "malformed",  # the entry is no request at all
     "bad_request",  # the provider or we refuse the request as it is
@@ -33,6 +35,7 @@ Cause = Literal[
     "credentials",  # the provider refuses the key
     "interrupted",  # the stream was cut after deltas had gone out
     "deadline",
+    "limited",  # the gate refuses it: our limit, no room, no time
     "exhausted",  # every candidate failed
     "poison",  # delivered too often: it takes its workers down
     "cancelled",
@@ -163,9 +166,22 @@ class RedisUnavailable(Refused):
 class UpstreamError(SluiceError):
     """A provider call failed; the failure it carries tells the cause and the hint."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(
+        self,
+        failure: Failure,
+        *,
+        seen: tuple[Seen, ...] = (),
+        limited: Limited = "",
+        sent: bool = True,
+    ) -> None:
         super().__init__(failure.message, retry_after_s=failure.retry_after_s)
         self.carried = failure
+        #: What the provider said of its limits beside.
+        self.seen = seen
+        #: Which of them the call ran into.
+        self.limited = limited
+        #: Whether the provider can have counted the request.
+        self.sent = sent
         self.status = failure.status
         self.cause = failure.cause
 

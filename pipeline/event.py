@@ -51,18 +51,17 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     #: `provider/model`, unique in the catalog.
     deployment: str
-    #: Greatest number of calls in flight on it over all workers; 0: no limit.
-    concurrency: int = 0
-    #: How many provider keys it may use, in rotation.
-    keys: int = 1
+    #: Candidates of one rank are equals, of which the least busy is taken; lower ranks go first.
+    rank: int = 0
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A time-bound hold on a deployment's capacity, for one event and leg."""
 
     deployment: str
-    #: Index of the provider key in the order of the configuration.
-    key: int = 0
+    #: The provider key's public name, `provider:` and the first 8 hex digits of its hash; empty:
+    #: the provider has none.
+    key: str = ""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="v", tag=1):
@@ -87,6 +86,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     deadline: float = 0.0
     tenant: str = ""
     user: str = ""
+    #: Which of the tenant's tokens it came with: the first 8 hex digits of its hash.
+    token: str = ""
+    #: Estimate of the prompt's tokens; the provider counts them when it answers.
+    prompt_tokens: int = 0
+    #: Most tokens that the answer may have, as the client said; 0: it did not.
+    output_tokens: int = 0
     session: str = ""
     #: Callback stream that is to hear the result.
     reply_to: str = ""

@@ -40,6 +40,8 @@ class Names:
         self.dead = f"{self.prefix}:dead"
         #: Hash of events that wait for capacity, by request id.
         self.parked = f"{self.prefix}:parked"
+        #: Hash of requests that were woken before they were parked, by when, in Unix seconds.
+        self.woken = f"{self.prefix}:woken"
         #: Set of consumer names that have been seen; who has no liveness key is dead.
         self.workers = f"{self.prefix}:workers"
         #: Lapses when no worker at all has given a sign of life for a while.

@@ -94,7 +94,7 @@ FAULTS = {
     ),
     "tenants: {a: {tokens: [abc]}}": (
         'tenants.a.tokens[0]: expected a hash such as "sha256:…" with 64 hex digits '
-        "(printf %s TOKEN | sha256sum)"
+        "(`sluice token --hash` tells it)"
     ),
     "tenants: {a: {limits: {window: {requests: 1}}}}": "tenants.a.limits.window.seconds: missing",
     "tenants: {a: {priority: 11}}": (

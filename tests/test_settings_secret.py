@@ -1,6 +1,8 @@
 """What must not be seen is seen nowhere: not in a repr, an error, a warning or a version."""
 
+import hashlib
 import logging
+import re
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import clock
 from pipeline.catalog import Catalog
 from pipeline.settings.load import ApiKey, RedisUrl, Secret, SettingsError, load, not_yet
-from pipeline.settings.secret import ProxyUrl, TokenHash
+from pipeline.settings.secret import ProxyUrl, TokenHash, new_token, token_hash
 
 KEY = "sk-proj-0123456789abcdefghij"
 PASSWORD = "hunter2/with?odd#signs"
@@ -29,7 +32,8 @@ tenants: {{acme: {{tokens: ["{TOKEN}"], weight: 2}}}}
 
 
 def leaks(*texts: str) -> list[str]:
-    secrets = (KEY, KEY[3:], PASSWORD, "hunter2", TOKEN, "5e5e5e5e", "other-secret")
+    # Eight digits of a token's hash are its id, and no secret.
+    secrets = (KEY, KEY[3:], PASSWORD, "hunter2", TOKEN, "5e" * 4 + "5", "other-secret")
     return [secret for secret in secrets for text in texts if secret in text]
 
 
@@ -70,6 +74,10 @@ def test_settings_show_no_secret_in_any_way(tmp_path: Path) -> None:
         "gateway: {port: '${OTHER_KEY}', default_model: '${OTHER_KEY}'}",
         f"tenants: {{a: {{tokens: ['{TOKEN}0']}}}}",
         f"tenants: {{a: {{tokens: ['{TOKEN}']}}, b: {{tokens: ['{TOKEN}']}}}}",
+        f"tenants: {{a: {{tokens: ['{TOKEN}'], token_limits: {{'{TOKEN}': {{rpm: 1}}}}}}}}",
+        f"tenants: {{a: {{tokens: ['{TOKEN}'], token_limits: {{'{KEY}': {{rpm: 1}}}}}}}}",
+        f"tenants: {{a: {{model_limits: {{'{KEY}': {{rpm: 1}}}}}}}}",
+        f"gateway: {{user_header: '{KEY} {KEY}'}}",
         f"telemetry: {{otlp_endpoint: 'http://h?key={KEY}'}}",
         f"redis: {{url: {KEY}",
         f"redis: {{url: *{KEY}}}",
@@ -133,6 +141,24 @@ def test_secrets_are_equal_by_their_text() -> None:
     assert ApiKey("abc") != ApiKey("abd")
     assert ApiKey("abc") != "abc"
     assert len({TokenHash(TOKEN), TokenHash(TOKEN)}) == 1
+
+
+def test_a_tokens_hash_is_that_of_its_bytes_and_shows_its_id_only() -> None:
+    hashed = token_hash("tökén")
+    assert hashed.reveal() == f"sha256:{hashlib.sha256('tökén'.encode()).hexdigest()}"
+    assert hashed == token_hash("tökén".encode())
+    assert hashed.id == hashed.reveal()[7:15]
+    assert str(hashed) == f"sha256:{hashed.id}…"
+    assert str(TokenHash(TOKEN)) == "sha256:5e5e5e5e…"
+
+
+def test_new_tokens_are_long_and_never_the_same_even_where_chance_is_seeded() -> None:
+    made = set()
+    for _ in range(100):
+        clock.chance.seed(1)
+        made.add(new_token())
+    assert len(made) == 100
+    assert all(re.fullmatch(r"sk-sluice-[A-Za-z0-9_-]{43}", token) for token in made)
 
 
 def test_a_key_may_have_a_line_end_from_its_file(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """The third hop: calls the deployment and passes its deltas on as they come."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import msgspec
 
@@ -11,14 +11,19 @@ from pipeline.catalog import Catalog
 from pipeline.errors import RETRYABLE, Failure, SluiceError, UpstreamError
 from pipeline.event import Event, Facts
 from pipeline.flow import CALL, GATE, RESPOND
-from pipeline.limits.admission import Admission, candidates
+from pipeline.limits.admission import Admission
+from pipeline.limits.tickets import candidates
 from pipeline.outcome import Die, Forward, Outcome
 from pipeline.streams.replies import Replies, ReplyWriter
+from workers import settling
 from workers.deadline import overdue
 from workers.providers.base import Deltas, ProviderCall, Reply, Timeouts
 from workers.providers.upstream import Upstream
 
 log = logging.getLogger(__name__)
+
+#: A deployment that refused a request so often for its rate is not asked again in this leg.
+MAX_LIMITED: Final = 5
 
 
 class Means(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,16 +49,16 @@ async def call(event: Event, *, means: Means) -> Outcome:
     """Call the leased deployment once.
 
     In: an event with a lease.
-    Out: to respond with the answer; back to the gate when another candidate may do better; dead
-    when none is left, when the provider refuses the request itself, or when the stream was cut
-    after deltas had gone out.
+    Out: to respond with the answer; back to the gate when another key or candidate, or the same
+    one later, may do better; dead when none is left, when the provider refuses the request
+    itself, or when the stream was cut after deltas had gone out.
     Twice: a second run begins a new generation of the reply, which shuts out the first one's
-    late deltas; the lease is given back once.
+    late deltas; the lease is settled once.
     """
     if late := overdue(event, CALL):
-        await means.admission.leave(event)
+        means.admission.leave(event)
         return Die(event, late)
-    if (event.delivery > 1 or event.attempts) and not await means.admission.resume(event):
+    if event.delivery > 1 and not await means.admission.resume(event):
         # Its worker died after it had given the lease back, and before it could say so.
         return Forward(msgspec.structs.replace(event, lease=None), GATE, {"lease": "gone"})
     generation = event.next_generation
@@ -65,16 +70,16 @@ async def call(event: Event, *, means: Means) -> Outcome:
         reply = await _answer(event, means, writer, facts)
     except SluiceError as error:
         await writer.flushed()
-        outcome = _failed(event, error.failure(), writer, facts)
-    else:
-        outcome = _answered(event, reply, writer, facts)
-    finally:
-        facts["call_ms"] = round((clock.monotonic() - start) * 1000, 2)
-        task = asyncio.current_task()
-        # Who is cancelled leaves the lease to whoever claims the event.
-        if not (task and task.cancelling()):
-            await means.admission.settle(event)
-    return outcome
+        facts["call_ms"] = _ms_since(start)
+        return await _failed(event, error, means, writer, facts)
+    facts["call_ms"] = _ms_since(start)
+    since_head_ms = float(facts["call_ms"]) - float(facts.get("first_delta_ms", facts["call_ms"]))
+    means.admission.settle(event, settling.answered(reply, since_head_ms / 1000))
+    return _answered(event, reply, writer, facts)
+
+
+def _ms_since(start: float) -> float:
+    return round((clock.monotonic() - start) * 1000, 2)
 
 
 async def _answer(event: Event, means: Means, writer: ReplyWriter, facts: Facts) -> Reply:
@@ -111,7 +116,7 @@ async def _request(event: Event, means: Means) -> ProviderCall:
                 message="The request's body is no longer in Redis", code="body_lost", status=500
             )
         )
-    keys = provider.keys
+    key = means.catalog.key(deployment.provider, event.lease.key)
     return ProviderCall(
         request_id=event.id,
         attempt=event.attempts,
@@ -119,7 +124,7 @@ async def _request(event: Event, means: Means) -> ProviderCall:
         base_url=provider.base_url,
         kind=provider.kind,
         model=deployment.model,
-        key=keys[event.lease.key % len(keys)].reveal() if keys else "",
+        key=key.reveal() if key else "",
         body=body,
         stream=event.stream,
         timeout=Timeouts(
@@ -153,23 +158,53 @@ def _answered(event: Event, reply: Reply, writer: ReplyWriter, facts: Facts) -> 
     return Forward(answered, RESPOND, facts, reply.response)
 
 
-def _failed(event: Event, failure: Failure, writer: ReplyWriter, facts: Facts) -> Outcome:
+async def _failed(
+    event: Event, error: SluiceError, means: Means, writer: ReplyWriter, facts: Facts
+) -> Outcome:
+    failure = error.failure()
     facts |= {"cause": failure.cause, "status": failure.status, "error": failure.message[:200]}
-    event = msgspec.structs.replace(event, deltas=writer.place)
+    outcome = _after(msgspec.structs.replace(event, deltas=writer.place), failure, facts)
+    asks_again = isinstance(outcome, Forward)
+    settled = means.admission.settle(
+        event,
+        settling.failed(event, error, means.catalog, deltas=writer.place, asks_again=asks_again),
+    )
+    if asks_again:
+        # Else the event could be at the gate before its lease is gone.
+        await settled
+    return outcome
+
+
+def _after(event: Event, failure: Failure, facts: Facts) -> Outcome:
+    """Decide what becomes of an event whose call failed."""
     if failure.cause == "cancelled":
         return Die(event, failure, facts)
-    if writer.place:
+    if event.deltas:
         # Deltas have gone out: beginning again elsewhere would not be one answer.
         return Die(event, _interrupted(failure), facts)
     if failure.cause not in RETRYABLE:
         return Die(event, failure, facts)
     assert event.lease is not None
-    tried = msgspec.structs.replace(
-        event, tried=(*event.tried, event.lease.deployment), lease=None, failure=failure
+    tried = event.tried
+    if not _may_come_back(event, failure):
+        tried = (*tried, event.lease.deployment)
+    again = msgspec.structs.replace(event, tried=tried, lease=None, failure=failure)
+    if candidates(again):
+        return Forward(again, GATE, facts)
+    return Die(again, _exhausted(again, failure), facts)
+
+
+def _may_come_back(event: Event, failure: Failure) -> bool:
+    """Tell whether the same deployment may be asked again: the gate knows which key, and when."""
+    if failure.cause == "credentials":
+        return True
+    assert event.lease is not None
+    deployment = event.lease.deployment
+    limited = sum(
+        line.facts.get("cause") == "rate_limited" and line.facts.get("deployment") == deployment
+        for line in event.journal
     )
-    if candidates(tried):
-        return Forward(tried, GATE, facts)
-    return Die(tried, _exhausted(tried, failure), facts)
+    return failure.cause == "rate_limited" and limited + 1 < MAX_LIMITED
 
 
 def _interrupted(failure: Failure) -> Failure:

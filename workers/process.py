@@ -55,7 +55,8 @@ class WorkerProcess:
         self._consumer = consumer_name()
         self._url = settings.redis.address
         self._link = Link(self._url, name=f"sluice-worker-{self._consumer}", on_connect=self._adopt)
-        self._admission = Admission(self._link, self._names)
+        self._catalog = Catalog(settings)
+        self._admission = Admission(self._link, self._names, settings, self._catalog)
         self._upstream = Upstream()
         self._engine = self._make_engine(functions)
         workers = settings.workers
@@ -81,6 +82,7 @@ class WorkerProcess:
             self._on_gap,
         )
         self._liveness.start()
+        await self._admission.publish()
         await self._engine.start()
         self._keeper.start()
         log.info("Worker %s started", self._consumer)
@@ -99,6 +101,7 @@ class WorkerProcess:
                 left,
                 self._settings.workers.grace_s,
             )
+        await self._admission.settled()
         if self._liveness:
             await asyncio.to_thread(self._liveness.stop)
         await self._upstream.close()
@@ -107,7 +110,7 @@ class WorkerProcess:
 
     def _make_engine(self, functions: HopFunctions) -> Engine:
         means = Means(
-            catalog=Catalog(self._settings),
+            catalog=self._catalog,
             admission=self._admission,
             upstream=self._upstream,
             replies=Replies(self._link, self._names),

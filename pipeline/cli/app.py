@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from pipeline.cli import commands_data, commands_run
+from pipeline.cli import commands_data, commands_limits, commands_run
 from pipeline.errors import SluiceError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 commands_run.register(app)
 commands_data.register(app)
+commands_limits.register(app)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """`sluice check`: tells every fault of the configuration, and whether its Redis will do."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -9,8 +9,10 @@ import yaml
 
 from pipeline.cli import place
 from pipeline.cli.options import Where
+from pipeline.cli.tenants import lines
 from pipeline.errors import RedisUnavailable, SettingsError
-from pipeline.settings.load import Settings, not_yet
+from pipeline.settings.load import Settings, TenantSettings, not_yet
+from pipeline.settings.secret import TokenHash
 
 #: The oldest Redis on which everything works.
 MIN_REDIS: Final = (6, 2)
@@ -31,6 +33,8 @@ class Verdict(msgspec.Struct, kw_only=True, omit_defaults=True):
     source: str
     faults: list[str] = []
     warnings: list[str] = []
+    #: Each tenant as configured, its tokens as ids.
+    tenants: Mapping[str, TenantSettings] = {}
     #: The effective configuration, secrets masked.
     settings: dict[str, object] = {}
 
@@ -39,7 +43,7 @@ def run(where: Where, asked: Asked) -> int:
     """Print what is wrong or doubtful; gives 1 when the configuration cannot be used."""
     verdict = _judge(where, asked)
     if asked.as_json:
-        print(msgspec.json.encode(verdict).decode())
+        print(msgspec.json.encode(verdict, enc_hook=_hidden).decode())
     else:
         _print(verdict)
     return 0 if verdict.valid else 1
@@ -50,7 +54,12 @@ def _judge(where: Where, asked: Asked) -> Verdict:
         settings = place.load_settings(where)
     except SettingsError as error:
         return Verdict(valid=False, source=str(where.config or ""), faults=error.faults)
-    verdict = Verdict(valid=True, source=settings.source, warnings=not_yet(settings))
+    verdict = Verdict(
+        valid=True,
+        source=settings.source,
+        warnings=not_yet(settings),
+        tenants=settings.tenants,
+    )
     if asked.show:
         verdict.settings = masked(settings)
     if asked.redis:
@@ -62,6 +71,10 @@ def _judge(where: Where, asked: Asked) -> Verdict:
     return verdict
 
 
+def _hidden(value: object) -> str:
+    return value.id if isinstance(value, TokenHash) else str(value)
+
+
 def _print(verdict: Verdict) -> None:
     for fault in verdict.faults:
         print(f"sluice: {fault}", file=sys.stderr)
@@ -71,6 +84,8 @@ def _print(verdict: Verdict) -> None:
         print(yaml.safe_dump(verdict.settings, sort_keys=False, allow_unicode=True), end="")
     elif verdict.valid:
         print(f"The configuration is valid ({verdict.source}).")
+        for name, tenant in verdict.tenants.items():
+            print("\n".join(lines(name, tenant)))
 
 
 def masked(settings: Settings) -> dict[str, object]:

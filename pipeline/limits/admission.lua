@@ -1,156 +1,148 @@
--- Admits events to deployments: leases on capacity, keys in rotation, and a queue for the rest.
+-- Admits events to deployments: limits, leases, keys in rotation, and waiting rooms for the rest.
 --
--- A ticket stands for one event in one leg. Asking twice for a ticket gives the same lease.
---
--- Touches (all with the prefix of the limits, which have a tag of their own)
---   {limits}:lease:{deployment}   sorted set of tickets by the time their lease runs out, in ms
---   {limits}:leases               hash ticket → "key deployment"
---   {limits}:turns                hash deployment → how often a key was given out
---   {limits}:rooms                set of rooms in which somebody waits
---   {limits}:room:{room}          sorted set of waiting tickets by arrival
---   {limits}:plans                hash room → its candidates: deployment, concurrency, keys …
---   {limits}:arrivals             counter
---   {limits}:deadlines            sorted set of waiting tickets by their deadline, in ms
---   {limits}:where                hash waiting ticket → room
---   {limits}:runs                 hash ticket → generation of its call, where that is not the first
---   KEYS[1]                       {limits}
---   KEYS[2]                       the virtual clock's offset, absent outside tests
--- ARGV     lease ttl in ms, verb, then
---   admit   for each event: ticket, deadline in ms or 0, room, n, then n times deployment, concurrency, keys
---   settle  tickets to release, each followed by the generation of the call that does so; without
---           any it is a sweep
---   renew   tickets, each followed by "key deployment" and the generation of the call
---   resume  one of the same, which is renewed only if its lease is still there
--- Returns  {answers, tickets woken}; an answer to admit is "key deployment", or "" for wait; to
---          resume, 1 if the lease was there
-local L, ttl, verb = KEYS[1], tonumber(ARGV[1]), ARGV[2]
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000) + 1000 * tonumber(redis.call('GET', KEYS[2]) or '0')
-local answers, woken = {}, {}
--- A write that needs no memory lets those after it pass when Redis is full.
-redis.call('DEL', L .. ':nothing')
+-- Touches, beside what the parts above name
+--   {limits}:order             counter of tickets
+--   {limits}:alarm             when some worker has promised to look again
+-- ARGV     verb, then its arguments, each packed
+--   admit    questions
+--   settle   settlements
+--   renew    question, deployment, key, generation of the call: recreated where it had run out
+--   resume   ticket, generation of the call: renewed only if its lease is still there
+--   alarm    none: the promised look
+--   sweep    none: looks at every room in which somebody waits
+--   revive   keys
+-- Returns  {packed answers to admit and resume, tickets woken, ms until this worker is to look
+--          again or -1}
+local answers, pending = {}, {}
 
--- A call that was run again holds the ticket; the late end of the run before changes nothing.
-local function is_late(ticket, generation)
-  return tonumber(redis.call('HGET', L .. ':runs', ticket) or '0') > tonumber(generation)
-end
-
-local function used(deployment)
-  local leases = L .. ':lease:' .. deployment
-  for _, ticket in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 100)) do
-    redis.call('ZREM', leases, ticket)
-    redis.call('HDEL', L .. ':leases', ticket)
-    redis.call('HDEL', L .. ':runs', ticket)
-  end
-  return redis.call('ZCARD', leases)
-end
-
-local function lease(ticket, plan)
-  for i = 1, #plan, 3 do
-    local deployment, concurrency, keys = plan[i], tonumber(plan[i + 1]), tonumber(plan[i + 2])
-    if concurrency == 0 or used(deployment) < concurrency then
-      local key = 0
-      if keys > 1 then key = (redis.call('HINCRBY', L .. ':turns', deployment, 1) - 1) % keys end
-      local held = string.format('%d %s', key, deployment)
-      if concurrency > 0 then
-        redis.call('ZADD', L .. ':lease:' .. deployment, now + ttl, ticket)
-        redis.call('HSET', L .. ':leases', ticket, held)
+local function end_expired()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', L .. ':due:leases', '-inf', now, 'LIMIT', 0, 50)) do
+    local ticket = ticket_of(id)
+    if ticket and ticket.state == 'lease' then
+      -- A call may have been made of one that was claimed: what it took stays taken.
+      end_lease(ticket, not ticket.claimed and 0 or nil, ticket.claimed)
+      touch(ticket.upstream)
+    end
+    if ticket then
+      end_own(id, ticket, 0, false)
+      for i = 1, #ticket.own, 2 do
+        if use_of(ticket.own[i])[HELD] > 0 then let_go(ticket.own[i]) end
       end
-      return held
+      -- Its event was woken and has not come: the wake-up was lost.
+      if not ticket.claimed then woken[#woken + 1] = id end
+    end
+    forget(id)
+  end
+end
+
+local function look_at_due()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', L .. ':due:deadlines', '-inf', wall, 'LIMIT', 0, 50)) do
+    local ticket = ticket_of(id)
+    redis.call('ZREM', L .. ':due:deadlines', id)
+    if ticket and (ticket.state == 'waiting' or ticket.state == 'held') then
+      leave(id, ticket)
+      if ticket.state == 'waiting' then end_own(id, ticket, 0, false) end
+      forget(id)
+      woken[#woken + 1] = id
     end
   end
-  return nil
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', L .. ':due', '-inf', now, 'LIMIT', 0, 16)) do
+    redis.call('ZREM', L .. ':due', member)
+    local name = string.sub(member, 3)
+    if string.sub(member, 1, 1) == 'r' then touched[name] = true else let_go(name) end
+  end
 end
 
-local function leave(ticket, room)
-  redis.call('ZREM', L .. ':room:' .. room, ticket)
-  redis.call('ZREM', L .. ':deadlines', ticket)
-  redis.call('HDEL', L .. ':where', ticket)
-end
-
-local function serve(room)
-  local plan = cmsgpack.unpack(redis.call('HGET', L .. ':plans', room) or cmsgpack.pack({}))
-  while true do
-    local head = redis.call('ZRANGE', L .. ':room:' .. room, 0, 0)[1]
-    if not head then
-      redis.call('SREM', L .. ':rooms', room)
-      redis.call('HDEL', L .. ':plans', room)
-      return
+local function renew(item)
+  local q, deployment, key_id, generation = item[1], item[2], item[3], item[4]
+  local id = q[1]
+  local ticket, plan = ticket_of(id), plan_of(q[2])
+  if ticket and ticket.generation > generation then return end
+  if not ticket or ticket.state ~= 'lease' then
+    local wanted, with
+    for _, candidate in ipairs(plan and plan.candidates or {}) do
+      for _, key in ipairs(candidate.keys) do
+        if candidate.deployment == deployment and key.id == key_id then wanted, with = candidate, key end
+      end
     end
-    if not lease(head, plan) then return end
-    leave(head, room)
-    woken[#woken + 1] = head
+    if not wanted then return end
+    if ticket then
+      leave(id, ticket)
+      if ticket.state == 'held' then reserve_own(id, ticket) end
+    else
+      ticket = new_ticket(q)
+      ticket.tokens = ticket.estimate + math.max(0, ticket.answer)
+      reserve_own(id, ticket)
+    end
+    grant(id, ticket, wanted, with, tokens_on(wanted, ticket), true)
   end
+  if not ticket.claimed or ticket.generation ~= generation then
+    ticket.claimed, ticket.generation = true, generation
+    keep(id, ticket)
+  end
+  redis.call('ZADD', L .. ':due:leases', now + LEASE_MS, id)
 end
 
-local function wait(ticket, deadline, room, plan)
-  redis.call('HSET', L .. ':plans', room, cmsgpack.pack(plan))
-  redis.call('SADD', L .. ':rooms', room)
-  redis.call('ZADD', L .. ':room:' .. room, 'NX', redis.call('INCR', L .. ':arrivals'), ticket)
-  redis.call('HSET', L .. ':where', ticket, room)
-  if deadline > 0 then redis.call('ZADD', L .. ':deadlines', deadline, ticket) end
+local function resume(item)
+  local ticket = ticket_of(item[1])
+  if not ticket or ticket.state ~= 'lease' or ticket.generation > item[2] then return 0 end
+  ticket.generation, ticket.claimed = item[2], true
+  keep(item[1], ticket)
+  redis.call('ZADD', L .. ':due:leases', now + LEASE_MS, item[1])
+  return 1
 end
 
-local function admit(ticket, deadline, room, plan)
-  local held = redis.call('HGET', L .. ':leases', ticket)
-  if held then
-    -- It may have run out while its event was on the way here; whoever collects it has it whole.
-    redis.call('ZADD', L .. ':lease:' .. string.match(held, '^%d+ (.*)$'), now + ttl, ticket)
-    return held
-  end
-  -- Nobody overtakes those who wait: they are served first, and wake those who can go.
-  if redis.call('EXISTS', L .. ':room:' .. room) == 1 then
-    redis.call('HSET', L .. ':plans', room, cmsgpack.pack(plan))
-    serve(room)
-    held = redis.call('HGET', L .. ':leases', ticket)
-    if held then return held end
-  end
-  if redis.call('EXISTS', L .. ':room:' .. room) == 0 then held = lease(ticket, plan) end
-  if not held then wait(ticket, deadline, room, plan) end
-  return held or ''
+-- Says when a worker is to look again; one is enough.
+local function next_look(is_alarm)
+  local due = redis.call('ZRANGE', L .. ':due', 0, 0, 'WITHSCORES')[2]
+  local deadline = redis.call('ZRANGE', L .. ':due:deadlines', 0, 0, 'WITHSCORES')[2]
+  if not due and not deadline then return -1 end
+  local soonest = math.min(due and tonumber(due) or NEVER, deadline and deadline - wall + now or NEVER)
+  local promised = tonumber(redis.call('GET', L .. ':alarm') or '0')
+  if not is_alarm and promised > now and promised <= soonest + 1 then return -1 end
+  soonest = math.max(soonest, now)
+  redis.call('SET', L .. ':alarm', string.format('%.3f', soonest), 'EX', 3600)
+  return math.ceil(soonest - now) + 1
 end
 
-local function release(ticket)
-  local room = redis.call('HGET', L .. ':where', ticket)
-  if room then leave(ticket, room) end
-  local held = redis.call('HGET', L .. ':leases', ticket)
-  if held then
-    redis.call('HDEL', L .. ':leases', ticket)
-    redis.call('HDEL', L .. ':runs', ticket)
-    redis.call('ZREM', L .. ':lease:' .. string.match(held, '^%d+ (.*)$'), ticket)
+local verb = ARGV[1]
+end_expired()
+look_at_due()
+if verb == 'sweep' then
+  for _, name in ipairs(redis.call('SRANDMEMBER', L .. ':rooms', 50)) do touched[name] = true end
+end
+if verb == 'revive' then
+  for i = 2, #ARGV do redis.call('HDEL', L .. ':dead', ARGV[i]) end
+  for _, name in ipairs(redis.call('SRANDMEMBER', L .. ':rooms', 50)) do touched[name] = true end
+end
+for i = 2, verb ~= 'revive' and #ARGV or 0 do
+  local item = cmsgpack.unpack(ARGV[i])
+  if verb == 'admit' then
+    local answer, place, ms = ask(item)
+    answers[i - 1] = answer or false
+    if not answer then pending[#pending + 1] = {i - 1, item[1], place, ms} end
+  elseif verb == 'settle' then
+    settle(item)
+  elseif verb == 'renew' then
+    renew(item)
+  elseif verb == 'resume' then
+    answers[i - 1] = resume(item)
   end
 end
+serve_touched()
 
-local function renew(ticket, held, generation)
-  if is_late(ticket, generation) then return end
-  redis.call('HSET', L .. ':leases', ticket, held)
-  redis.call('HSET', L .. ':runs', ticket, generation)
-  redis.call('ZADD', L .. ':lease:' .. string.match(held, '^%d+ (.*)$'), now + ttl, ticket)
+local answered = {}
+for _, one in ipairs(pending) do
+  local at, id, place, ms = unpack(one)
+  local ticket = ticket_of(id)
+  answered[id] = ticket.state ~= 'waiting'
+  answers[at] = answered[id] and known(id, ticket) or {'wait', '', place, ms}
 end
-
-if verb == 'admit' then
-  local i = 3
-  while i <= #ARGV do
-    local ticket, deadline, room, n = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], tonumber(ARGV[i + 3])
-    local plan = {}
-    for p = 1, 3 * n do plan[p] = ARGV[i + 3 + p] end
-    i = i + 4 + 3 * n
-    answers[#answers + 1] = admit(ticket, deadline, room, plan)
-  end
-elseif verb == 'settle' then
-  for i = 3, #ARGV, 2 do
-    if not is_late(ARGV[i], ARGV[i + 1]) then release(ARGV[i]) end
-  end
-  for _, ticket in ipairs(redis.call('ZRANGEBYSCORE', L .. ':deadlines', '-inf', now, 'LIMIT', 0, 100)) do
-    leave(ticket, redis.call('HGET', L .. ':where', ticket) or '')
-    woken[#woken + 1] = ticket
-  end
-  for _, room in ipairs(redis.call('SMEMBERS', L .. ':rooms')) do serve(room) end
-elseif verb == 'renew' then
-  for i = 3, #ARGV, 3 do renew(ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
-elseif verb == 'resume' then
-  local there = redis.call('HEXISTS', L .. ':leases', ARGV[3])
-  if there == 1 then renew(ARGV[3], ARGV[4], ARGV[5]) end
-  answers[1] = there
+local called = {}
+for _, id in ipairs(woken) do
+  if not answered[id] then called[#called + 1] = id end
 end
-return {answers, woken}
+for i = 1, #answers do answers[i] = cmsgpack.pack(answers[i]) end
+local look_in = next_look(verb == 'alarm')
+save()
+return {answers, called, look_in}

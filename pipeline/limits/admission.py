@@ -1,7 +1,8 @@
 """Admission: who may call which deployment now, over all workers; the others wait.
 
-Here a deployment's concurrency and the rotation of its keys are decided; further limits come in
-by the same door. Events that ask in one turn of the loop are answered by one call of the script.
+The scripts decide (`admission.lua`); here events that ask in one turn of the loop are put into
+one call of them, those that are woken are brought back to the gate, and the timers run by which
+nobody has to poll.
 """
 
 import asyncio
@@ -12,189 +13,281 @@ from typing import Final
 import msgspec
 import redis.exceptions
 
-from pipeline import event as events
-from pipeline.event import Candidate, Event, Lease
+from pipeline import clock
+from pipeline.catalog import Catalog
+from pipeline.event import Event, decode
+from pipeline.limits.caps import published
+from pipeline.limits.plans import Plans, Room
+from pipeline.limits.tickets import (
+    Packed,
+    Settlement,
+    Verdict,
+    candidates,
+    id_of,
+    question,
+    settlement,
+    ticket_of,
+    verdict,
+)
 from pipeline.names import Names
+from pipeline.settings.load import Settings
 from pipeline.streams.link import Argument, Link, LinkError, Reply
 from pipeline.streams.scripts import WAKE, Script, load
 
 log = logging.getLogger(__name__)
 
-ADMISSION: Final = load("pipeline.limits", "admission")
+PARTS: Final = ("ground", "meters", "leases", "room", "door")
+ADMISSION: Final = load("pipeline.limits", *PARTS, "admission")
+REGISTER: Final = load("pipeline.limits", "register")
+PUBLISH: Final = load("pipeline.limits", "publish")
 
-#: A lease that nobody renews runs out after this; so long a dead worker's capacity is lost.
-LEASE_S: Final = 60.0
-
-#: Leases of calls under way are renewed so often.
+#: Leases of calls under way are renewed so often; the scripts let them run out after 60 s.
 RENEW_S: Final = 20.0
 
-#: Events admitted in one call of the script at the most: a bound on its time in Redis.
+#: Events in one call of the script at the most, and pairs of event and candidate: bounds on its
+#: time in Redis.
 MAX_BATCH: Final = 128
-
+MAX_PAIRS: Final = 1000
 
 #: Pause before what Redis refused is asked again, in seconds.
 REFUSED_S: Final = 1.0
 
+#: Plans are made known again after so long: Redis forgets those that nobody uses for a day.
+REGISTERED_S: Final = 3600.0
+
+#: A mark that an event was woken is of no use after this; whoever was to park has done so.
+_MARK_S: Final = 60.0
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+
+_LEFT: Final = Settlement(ending="failed", was_sent=False)
 #: Later than the generation of any call.
 _ANY_GENERATION: Final = 2**53
 
-#: Stands in the hash of parked events for one that was woken before it was parked.
-_WOKEN: Final = b"woken"
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """No candidate has capacity now; the event has a ticket in the waiting room."""
-
-
-class _Question(msgspec.Struct):
-    arguments: list[Argument]
-    answer: asyncio.Future[str]
-
-
-def ticket_of(event: Event) -> str:
-    """Name the ticket of an event: one for each leg."""
-    return f"{event.leg}.{event.id}"
-
-
-def candidates(event: Event) -> tuple[Candidate, ...]:
-    """List the candidates that have not failed in this leg."""
-    return tuple(c for c in event.plan if c.deployment not in event.tried)
+_Asked = tuple[Packed, Room, asyncio.Future[Verdict]]
 
 
 class Admission:
     """The gate's judge; one for each worker process."""
 
-    def __init__(self, link: Link, names: Names) -> None:
+    def __init__(self, link: Link, names: Names, settings: Settings, catalog: Catalog) -> None:
         self._link = link
         self._names = names
         self._keys = [names.limits, names.clock]
-        self._questions: list[_Question] = []
-        self._task: asyncio.Task[None] | None = None
+        self._settings = settings
+        self._catalog = catalog
+        self._plans = Plans(settings, catalog)
+        self._registered: dict[str, float] = {}
+        self._asked: list[_Asked] = []
+        self._settled: list[tuple[Packed, asyncio.Future[None]]] = []
+        self._asking: asyncio.Task[None] | None = None
+        self._settling: asyncio.Task[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._looking: asyncio.Task[None] | None = None
         #: Tickets that are being given back: renewing one now would bring it back to life.
         self._leaving: set[str] = set()
 
-    async def admit(self, event: Event) -> Lease | Refusal:
-        """Take a lease on the first candidate that has capacity, or a ticket to wait with.
+    async def publish(self) -> int:
+        """Make the limits of this configuration those that hold; tells how many changed."""
+        fields = published(self._settings, self._catalog)
+        arguments: list[Argument] = [part for pair in fields.items() for part in pair]
+        changed: int = await self._insist(PUBLISH, self._keys[:1], arguments)
+        return changed
 
-        Asking again for the same event and leg gives the same lease. Whoever waits is woken by
-        coming back to the gate, where it finds the lease it was given.
+    async def admit(self, event: Event) -> Verdict:
+        """Take a lease on a candidate, or a place to wait at, or be refused.
+
+        Asking again for the same event and leg gives the same lease or place. Whoever waits is
+        woken by coming back to the gate, where it finds the lease it was given. Raises
+        `ModelNotFound` when a candidate is no longer in the configuration.
         """
-        plan = candidates(event)
-        first = plan[0]
-        if not first.concurrency and first.keys == 1:
-            return Lease(deployment=first.deployment)
-        arguments: list[Argument] = [
-            ticket_of(event), int(event.deadline * 1000), _room(plan), len(plan),
-        ]  # fmt: skip
-        for candidate in plan:
-            arguments += [candidate.deployment, candidate.concurrency, candidate.keys]
-        held = await self._ask(arguments)
-        return _lease(held) if held else Refusal()
+        asked, room = self._question(event)
+        answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._asked.append((asked, room, answer))
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask(), name="admit")
+        return await answer
 
-    async def settle(self, event: Event) -> None:
-        """Give back the lease of an event's call, once, and wake whoever it lets in.
+    def settle(self, event: Event, end: Settlement) -> asyncio.Future[None]:
+        """Settle an event's call, once; await it where the event is to ask again.
 
-        The late end of a call that was run again gives nothing back.
+        The late end of a call that was run again settles nothing.
         """
-        if event.lease and _is_counted(event):
-            await self._give_back(event, event.generation)
+        return self._give_back(ticket_of(event), event.generation, end)
 
-    async def leave(self, event: Event) -> None:
-        """Give back whatever an event holds before its call: a lease it was woken with."""
-        if any(candidate.concurrency for candidate in event.plan):
-            await self._give_back(event, _ANY_GENERATION)
+    def leave(self, event: Event) -> asyncio.Future[None]:
+        """Give back whatever an event holds before its call: its place, or a lease."""
+        return self._give_back(ticket_of(event), _ANY_GENERATION, _LEFT)
 
-    async def _give_back(self, event: Event, generation: int) -> None:
-        ticket = ticket_of(event)
-        self._leaving.add(ticket)
-        try:
-            _, woken = await self._run("settle", [ticket, generation])
-            await self._wake(woken)
-        finally:
-            self._leaving.discard(ticket)
+    async def settled(self) -> None:
+        """Wait until all that was settled is in Redis."""
+        if self._alarm:
+            self._alarm.cancel()
+        while self._settling:
+            await asyncio.wait([self._settling])
 
     async def resume(self, event: Event) -> bool:
         """Take up the lease of a call that is run again; tells whether it was still there.
 
         Where it is not, others may have been let in for it, and the event has to ask anew.
         """
-        if not (event.lease and _is_counted(event)):
-            return True
-        held = f"{event.lease.key} {event.lease.deployment}"
-        arguments: list[Argument] = [ticket_of(event), held, event.next_generation]
-        answers, _ = await self._run("resume", arguments)
-        return bool(answers[0])
+        item = _pack([ticket_of(event), event.next_generation])
+        answers = await self._run("resume", [item])
+        return bool(msgspec.msgpack.decode(answers[0]))
 
     async def renew(self, events: Iterable[Event]) -> None:
         """Keep the leases of calls under way."""
-        arguments: list[Argument] = []
+        items: list[Argument] = []
         for event in events:
-            leaving = ticket_of(event) in self._leaving
-            if event.lease and _is_counted(event) and not leaving:
-                held = f"{event.lease.key} {event.lease.deployment}"
-                arguments += [ticket_of(event), held, event.next_generation]
-        if arguments:
-            await self._run("renew", arguments)
+            if event.lease and ticket_of(event) not in self._leaving:
+                asked, room = self._question(event)
+                await self._make_known(room)
+                lease = event.lease
+                items.append(_pack([asked, lease.deployment, lease.key, event.next_generation]))
+        for start in range(0, len(items), MAX_BATCH):
+            await self._run("renew", items[start : start + MAX_BATCH])
+
+    async def revive(self, keys: Iterable[str]) -> None:
+        """Let keys be used again that their provider refused."""
+        await self._run("revive", [*keys])
 
     async def sweep(self) -> None:
-        """Let in whom leases that ran out make room for, and wake whose deadline has passed."""
-        if await self._link.call("EXISTS", f"{self._names.limits}:rooms"):
-            _, woken = await self._run("settle", [])
-            await self._wake(woken)
+        """Let in whom leases that ran out make room for, and wake whose deadline has passed.
+
+        All of that happens by itself as long as the worker lives that promised to look.
+        """
+        limits = self._names.limits
+        if await self._link.call("EXISTS", f"{limits}:rooms", f"{limits}:due:leases"):
+            await self._run("sweep", [])
 
     async def mend(self) -> None:
-        """Wake events that are parked and have no ticket: their wake-up was lost with a worker.
-
-        Marks of wake-ups for which nobody came are removed; whoever should still come and park
-        is woken by the next mending.
-        """
+        """Wake events that are parked and have no ticket: the limits' part of Redis was lost."""
+        parked, marks = await asyncio.gather(
+            self._link.call("HLEN", self._names.parked), self._link.call("HLEN", self._names.woken)
+        )
+        if marks:
+            await self._drop_marks()
+        if not parked or parked <= await self._link.call("HLEN", f"{self._names.limits}:tickets"):
+            return
         cursor: Reply = b""
         while cursor != b"0":
             cursor, flat = await self._link.call(
                 "HSCAN", self._names.parked, cursor or b"0", "COUNT", 200
             )
-            parked = dict(zip(flat[::2], flat[1::2], strict=True))
-            marks = [name for name, event in parked.items() if event == _WOKEN]
-            if marks:
-                await self._link.call("HDEL", self._names.parked, *marks)
-            await self._wake(await self._ticketless([e for e in parked.values() if e != _WOKEN]))
+            await self._wake(await self._ticketless(flat[1::2]))
+
+    async def _drop_marks(self) -> None:
+        flat = await self._link.call("HGETALL", self._names.woken)
+        old = clock.now() - _MARK_S
+        marks = [name for name, at in zip(flat[::2], flat[1::2], strict=True) if float(at) < old]
+        if marks:
+            await self._link.call("HDEL", self._names.woken, *marks)
 
     async def _ticketless(self, parked: list[bytes]) -> list[bytes]:
         if not parked:
             return []
-        tickets = [ticket_of(events.decode(payload)) for payload in parked]
-        rooms = await self._link.call("HMGET", f"{self._names.limits}:where", *tickets)
-        return [t.encode() for t, room in zip(tickets, rooms, strict=True) if room is None]
+        tickets = [ticket_of(decode(payload)) for payload in parked]
+        found = await self._link.call("HMGET", f"{self._names.limits}:tickets", *tickets)
+        return [t.encode() for t, ticket in zip(tickets, found, strict=True) if ticket is None]
 
-    async def _ask(self, arguments: list[Argument]) -> str:
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._questions.append(_Question(arguments, answer))
-        if self._task is None:
-            self._task = asyncio.create_task(self._answer(), name="admission")
-        return await answer
+    def _question(self, event: Event) -> tuple[Packed, Room]:
+        room = self._plans.room(candidates(event))
+        tenant = self._settings.tenants.get(event.tenant)
+        model = self._settings.models.get(event.model)
+        asked = question(
+            event,
+            room,
+            weight=tenant.weight if tenant else 1,
+            is_known=tenant is not None,
+            refuses=model is not None and model.on_limit == "refuse",
+        )
+        return asked, room
 
-    async def _answer(self) -> None:
+    async def _ask(self) -> None:
         try:
-            while self._questions:
-                batch = self._questions[:MAX_BATCH]
-                self._questions = self._questions[MAX_BATCH:]
-                arguments = [argument for question in batch for argument in question.arguments]
-                answers, woken = await self._run("admit", arguments)
-                _tell(batch, answers)
-                await self._wake(woken)
+            while self._asked:
+                batch = self._batch()
+                answers = await self._run("admit", [_pack(asked) for asked, _, _ in batch])
+                for (asked, room, future), packed in zip(batch, answers, strict=True):
+                    found = verdict(packed)
+                    if found is None:
+                        self._registered.pop(room.name, None)
+                        await self._make_known(room)
+                        self._asked.append((asked, room, future))
+                    elif not future.done():
+                        future.set_result(found)
         finally:
-            self._task = None
+            self._asking = None
+
+    def _batch(self) -> list[_Asked]:
+        pairs = number = 0
+        for _, room, _ in self._asked[:MAX_BATCH]:
+            pairs += room.size
+            if number and pairs > MAX_PAIRS:
+                break
+            number += 1
+        batch, self._asked = self._asked[:number], self._asked[number:]
+        return batch
+
+    async def _make_known(self, room: Room) -> None:
+        known = self._registered.get(room.name)
+        if known is not None and clock.monotonic() - known < REGISTERED_S:
+            return
+        arguments: list[Argument] = [room.name, room.packed, *room.upstreams]
+        await self._insist(REGISTER, self._keys[:1], arguments)
+        self._registered[room.name] = clock.monotonic()
+
+    def _give_back(self, ticket: str, generation: int, end: Settlement) -> asyncio.Future[None]:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._leaving.add(ticket)
+        self._settled.append((settlement(ticket, generation, end), done))
+        if self._settling is None:
+            self._settling = asyncio.create_task(self._settle(), name="settle")
+        return done
+
+    async def _settle(self) -> None:
+        try:
+            while self._settled:
+                batch, self._settled = self._settled[:MAX_BATCH], self._settled[MAX_BATCH:]
+                await self._run("settle", [_pack(item) for item, _ in batch])
+                for item, done in batch:
+                    self._leaving.discard(str(item[0]))
+                    if not done.done():
+                        done.set_result(None)
+        finally:
+            self._settling = None
+
+    async def _run(self, verb: str, items: list[Argument]) -> list[bytes]:
+        # All verbs may be said twice.
+        answers, woken, look_in = await self._insist(ADMISSION, self._keys, [verb, *items])
+        if look_in >= 0:
+            self._look_in(look_in / 1000)
+        await self._wake(woken)
+        found: list[bytes] = answers
+        return found
+
+    def _look_in(self, seconds: float) -> None:
+        """Look again after so long: this worker has promised it, and no other one will."""
+        loop = asyncio.get_running_loop()
+        if self._alarm and not self._alarm.cancelled() and self._alarm.when() > loop.time():
+            if self._alarm.when() <= loop.time() + seconds:
+                return
+            self._alarm.cancel()
+        self._alarm = loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        self._looking = asyncio.create_task(self._run_alarm(), name="alarm")
+
+    async def _run_alarm(self) -> None:
+        await self._run("alarm", [])
 
     async def _wake(self, tickets: list[bytes]) -> None:
         if not tickets:
             return
-        ids = [ticket.decode().partition(".")[2] for ticket in tickets]
+        ids = [id_of(ticket.decode()) for ticket in tickets]
         # Waking twice does no harm: an event that has left is only marked.
-        await self._insist(WAKE, [self._names.parked], [self._names.prefix, *ids])
-
-    async def _run(self, verb: str, arguments: list[Argument]) -> Reply:
-        # All verbs may be said twice.
-        return await self._insist(ADMISSION, self._keys, [int(LEASE_S * 1000), verb, *arguments])
+        arguments: list[Argument] = [self._names.prefix, f"{clock.now():.3f}", *ids]
+        await self._insist(WAKE, [self._names.parked], arguments)
 
     async def _insist(self, script: Script, keys: list[str], arguments: list[Argument]) -> Reply:
         """Run a script until it has run: whoever asks can neither go on nor end without that."""
@@ -207,24 +300,3 @@ class Admission:
                 # Redis may refuse every write for a time: its disk is full, it became a replica.
                 log.warning("Admission was refused by Redis: %s", error)
                 await asyncio.sleep(REFUSED_S)
-
-
-def _room(plan: tuple[Candidate, ...]) -> str:
-    """Name the room of a set of candidates: in each, all wait for the same deployments."""
-    return " ".join(candidate.deployment for candidate in plan)
-
-
-def _tell(batch: list[_Question], answers: list[bytes]) -> None:
-    for question, held in zip(batch, answers, strict=True):
-        if not question.answer.done():
-            question.answer.set_result(held.decode())
-
-
-def _lease(held: str) -> Lease:
-    key, _, deployment = held.partition(" ")
-    return Lease(deployment=deployment, key=int(key))
-
-
-def _is_counted(event: Event) -> bool:
-    assert event.lease is not None
-    return any(c.concurrency for c in event.plan if c.deployment == event.lease.deployment)

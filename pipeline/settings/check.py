@@ -1,7 +1,6 @@
 """The relations between settings: what one key may be depends on others.
 
-Existence is judged by the names in the tree, so that a provider with a fault of its own is not
-also reported as missing.
+Those of limits and tenants are in `check_limits`.
 """
 
 from collections import deque
@@ -10,9 +9,9 @@ from ipaddress import ip_address
 from itertools import pairwise
 from typing import Final
 
-import msgspec
-
-from pipeline.settings.decode import Text, child, near
+from pipeline.settings.check_limits import LIMIT_CHECKS
+from pipeline.settings.decode import child, near
+from pipeline.settings.named import Named
 from pipeline.settings.schema import (
     BASE_URLS,
     SERVED,
@@ -20,44 +19,6 @@ from pipeline.settings.schema import (
     ProviderSettings,
     Sections,
 )
-from pipeline.settings.secret import quote
-
-
-class Named(msgspec.Struct, frozen=True, kw_only=True):
-    """The names that were given, whether or not what they name could be decoded."""
-
-    providers: frozenset[str] = frozenset()
-    models: frozenset[str] = frozenset()
-    tenants: frozenset[str] = frozenset()
-    #: What variables stood for, wherever it is: no fault quotes it.
-    hidden: frozenset[str] = frozenset()
-
-    def quote(self, text: str) -> str:
-        """Quote text of the file for a fault."""
-        return "what its variable holds" if text in self.hidden else quote(text)
-
-
-def named(tree: Mapping[str, object]) -> Named:
-    """Collect the names in a tree."""
-    return Named(
-        providers=_keys(tree, "providers"),
-        models=_keys(tree, "models"),
-        tenants=_keys(tree, "tenants"),
-        hidden=frozenset(_texts(tree)),
-    )
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, Text):
-        yield str(value)
-    elif isinstance(value, Mapping | list):
-        for member in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(member)
-
-
-def _keys(tree: Mapping[str, object], section: str) -> frozenset[str]:
-    found = tree.get(section)
-    return frozenset(map(str, found)) if isinstance(found, Mapping) else frozenset()
 
 
 def relations(settings: Sections, names: Named) -> list[str]:
@@ -175,23 +136,12 @@ def _emptiness(settings: Sections, _: Named) -> Iterator[str]:
 
 def _default_model(settings: Sections, names: Named) -> Iterator[str]:
     wanted = settings.gateway.default_model
-    provider = settings.providers.get(wanted.partition("/")[0])
-    anything = provider is not None and provider.any_model and "/" in wanted
-    if wanted not in names.models and not anything:
+    if not names.has_model(wanted, settings):
         there = ", ".join(sorted(names.models)[:10]) or "none"
         yield (
             f"gateway.default_model: no model is named {names.quote(wanted)}; "
             f"set it to one of those under models ({there})"
         )
-
-
-def _tokens(settings: Sections, _: Named) -> Iterator[str]:
-    owners: dict[object, str] = {}
-    for name, tenant in settings.tenants.items():
-        for token in tenant.tokens:
-            if token in owners:
-                yield f"{child('tenants', name)}.tokens: one of them is {owners[token]}'s too"
-            owners.setdefault(token, name)
 
 
 _CHECKS: Final[tuple[Callable[[Sections, Named], Iterator[str]], ...]] = (
@@ -204,5 +154,5 @@ _CHECKS: Final[tuple[Callable[[Sections, Named], Iterator[str]], ...]] = (
     _emptiness,
     _fallbacks,
     _default_model,
-    _tokens,
+    *LIMIT_CHECKS,
 )

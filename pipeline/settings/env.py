@@ -122,7 +122,9 @@ def _openrouter(env: Mapping[str, Text]) -> Tree:
             keys.setdefault(part.strip(), Text(part.strip(), name))
     keys.pop("", None)
     limit = {"rpm": env["KEYS_MAX_PER_MINUTE"]} if "KEYS_MAX_PER_MINUTE" in env else {}
-    return {"keys": list(keys.values()), "limits": limit} if keys else {}
+    name = "KEYS_COOLDOWN_SECONDS"
+    cooldown = {"cooldown_s": env[name]} if name in env else {}
+    return {"keys": list(keys.values()), "limits": limit, **cooldown} if keys else {}
 
 
 def _ollama(env: Mapping[str, Text]) -> Tree:

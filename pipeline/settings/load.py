@@ -12,18 +12,21 @@ import msgspec
 
 from pipeline.errors import SettingsError
 from pipeline.settings import env as environment
-from pipeline.settings.check import is_loopback, named, relations
+from pipeline.settings.check import is_loopback, relations
 from pipeline.settings.decode import Text, decode
 from pipeline.settings.file import Tree, read
+from pipeline.settings.named import Named, named
 from pipeline.settings.schema import (
     BASE_URLS,
     DEFAULT_REDIS_URL,
     DeploymentSettings,
+    GateSettings,
     GatewaySettings,
     Limits,
     ModelSettings,
     ProviderSettings,
     RedisSettings,
+    ReserveSettings,
     RetentionSettings,
     Sections,
     Settings,
@@ -32,6 +35,7 @@ from pipeline.settings.schema import (
     TenantLimits,
     TenantSettings,
     Timeouts,
+    Window,
     WorkersSettings,
 )
 from pipeline.settings.secret import ApiKey, RedisUrl, Secret
@@ -41,12 +45,14 @@ __all__ = [
     "DEFAULT_REDIS_URL",
     "ApiKey",
     "DeploymentSettings",
+    "GateSettings",
     "GatewaySettings",
     "Limits",
     "ModelSettings",
     "ProviderSettings",
     "RedisSettings",
     "RedisUrl",
+    "ReserveSettings",
     "RetentionSettings",
     "Secret",
     "Settings",
@@ -56,6 +62,7 @@ __all__ = [
     "TenantLimits",
     "TenantSettings",
     "Timeouts",
+    "Window",
     "WorkersSettings",
     "is_loopback",
     "load",
@@ -88,17 +95,16 @@ def load(
     sections, misfits = decode(tree, Sections)
     faults += [*unknown, *misfits]
     if sections is not None:
-        faults += [fault for fault in relations(sections, named(tree)) if _is_news(fault, faults)]
+        faults += _related(sections, named(tree, faults))
     if faults or sections is None:
         raise SettingsError(faults, "the configuration" if path is None else source)
     return _completed(sections, source, tuple(left_out))
 
 
-def _is_news(fault: str, told: list[str]) -> bool:
-    """Tell whether nothing at the fault's place is told already: one is the other's cause."""
-    place = fault.partition(": ")[0]
-    places = (f"{place}:", f"{place}.", f"{place}[")
-    return not any(other.startswith(places) for other in told)
+def _related(sections: Sections, names: Named) -> list[str]:
+    """Check the relations, except where a fault is told already: one is the other's cause."""
+    faults = relations(sections, names)
+    return [fault for fault in faults if not names.is_faulty(fault.partition(": ")[0])]
 
 
 def _default_path(env: Mapping[str, str]) -> Path | None:
@@ -123,7 +129,7 @@ def _with_environment(tree: Tree, env: Mapping[str, str]) -> tuple[Tree, list[st
 
 
 def _completed(sections: Sections, source: str, left_out: tuple[str, ...]) -> Settings:
-    """Fill in the addresses that are known from a provider's kind."""
+    """Fill in the addresses that a provider's kind tells, and write names as they are compared."""
     values = {name: getattr(sections, name) for name in Sections.__struct_fields__}
     addresses = {**BASE_URLS, "simulated": sections.simulate.base_url}
     values["providers"] = {
@@ -132,4 +138,6 @@ def _completed(sections: Sections, source: str, left_out: tuple[str, ...]) -> Se
         )
         for name, provider in sections.providers.items()
     }
+    header = sections.gateway.user_header.lower()
+    values["gateway"] = msgspec.structs.replace(sections.gateway, user_header=header)
     return Settings(**values, source=source, left_out=left_out)

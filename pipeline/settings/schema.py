@@ -19,6 +19,7 @@ Pause = Annotated[float, Meta(ge=0, le=31_536_000)]
 WholeSeconds = Annotated[int, Meta(ge=1, le=31_536_000)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+Reserved = Annotated[float, Meta(ge=0, lt=1, description="a number from 0 to less than 1")]
 
 _NAME: Final = r"[A-Za-z0-9._:-]{1,64}"
 Namespace = Annotated[
@@ -38,6 +39,9 @@ Name = Annotated[
 ]
 ModelName = Annotated[
     str, Meta(pattern=r"\S(?:.{0,254}\S)?", description="a name of 1 to 256 characters")
+]
+HeaderName = Annotated[
+    str, Meta(pattern=r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", description="a header's name")
 ]
 Host = Annotated[str, Meta(pattern=r"[A-Za-z0-9.:_-]+", description="a host name or address")]
 #: A path is appended to it, and it is shown: no user, password, query or fragment.
@@ -112,6 +116,8 @@ class GatewaySettings(_Section, frozen=True, kw_only=True):
     on_disconnect: Literal["drain", "cancel"] = "drain"
     #: Whether to listen beyond loopback although no tenants are configured.
     open: bool = False
+    #: Header that names the user where the body does not; in small letters once loaded.
+    user_header: HeaderName = "x-sluice-user"
 
 
 class WorkersSettings(_Section, frozen=True, kw_only=True):
@@ -142,10 +148,32 @@ class SimulateSettings(_Section, frozen=True, kw_only=True):
         return f"http://{host}:{self.port}/v1"
 
 
+class ReserveSettings(_Section, frozen=True, kw_only=True):
+    """The share of every provider limit that a class of priority keeps to itself."""
+
+    high: Reserved = 0
+    default: Reserved = 0
+    low: Reserved = 0
+
+
+class GateSettings(_Section, frozen=True, kw_only=True):
+    """How requests wait for capacity."""
+
+    #: A class, or a large request at its head, that got nothing for so long goes first.
+    aging_s: Seconds = 60
+    #: Most requests that wait in one waiting room.
+    max_queue_size: Count = 100_000
+    reserve: ReserveSettings = ReserveSettings()
+    #: A key that a provider refused is tried again after this, with one request.
+    probe_s: Seconds = 600
+
+
 class Limits(_Section, frozen=True, kw_only=True):
     """What a provider allows us; absent: no limit."""
 
     rpm: Count | None = None
+    #: Requests that may go at once; absent: a second's worth, at least 1.
+    burst: Count | None = None
     tpm: Count | None = None
     rpd: Count | None = None
     tpd: Count | None = None
@@ -242,8 +270,14 @@ class TenantSettings(_Section, frozen=True, kw_only=True):
     priority: Annotated[int, Meta(ge=-10, le=10)] = 0
     #: Globs of model names it may ask for.
     models: tuple[str, ...] = ("*",)
+    #: Over all of it.
     limits: TenantLimits = TenantLimits()
+    #: Of each user by name; `default` holds for each of the others by itself.
     users: Mapping[str, TenantLimits] = {}
+    #: Of each token, by the first 8 hex digits of its hash; `default` as for users.
+    token_limits: Mapping[str, TenantLimits] = {}
+    #: Of each model, by the name that clients use, over all of the tenant; `default` as for users.
+    model_limits: Mapping[str, TenantLimits] = {}
 
 
 class TelemetrySettings(_Section, frozen=True, kw_only=True):
@@ -260,6 +294,7 @@ class Sections(_Section, frozen=True, kw_only=True):
     redis: RedisSettings = RedisSettings()
     gateway: GatewaySettings = GatewaySettings()
     workers: WorkersSettings = WorkersSettings()
+    gate: GateSettings = GateSettings()
     simulate: SimulateSettings = SimulateSettings()
     providers: Mapping[Name, ProviderSettings] = {}
     models: Mapping[ModelName, ModelSettings] = {}

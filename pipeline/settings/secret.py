@@ -1,22 +1,29 @@
 """Text that must not be seen: keys, tokens' hashes, and addresses that hold a password.
 
-What prints one of these prints a mask; only `reveal` gives the text away.
+What prints one of these prints a mask; only `reveal` gives the text away. New tokens are made
+and hashed here, too.
 """
 
+import hashlib
 import hmac
 import re
+import secrets
 from typing import ClassVar, Final
 
 #: A mask shows the end of texts of at least this many characters: 4 of 20 tell nothing.
 _SHOWN_FROM: Final = 20
 
 #: What a key that has slipped to a wrong place looks like: a known beginning, a user before an
-#: address, or a long run without a break.
+#: address, or a long run without a break. The setting `token_limits` only begins like one.
 _SECRET_LOOKS: Final = re.compile(
-    r"\b(?:[srpg]s?k|key|token|secret|bearer)[-_ ]|AIza|xox[a-z]-|eyJ|sha256:|@"
+    r"\b(?:[srpg]s?k|key|token(?!_limits\b)|secret|bearer)[-_ ]|AIza|xox[a-z]-|eyJ|sha256:|@"
     r"|[A-Za-z0-9_+=]{24,}",
     re.IGNORECASE,
 )
+
+_HASH: Final = "sha256:"
+#: So many hex digits of a token's hash are its id.
+ID_DIGITS: Final = 8
 
 
 class Secret:
@@ -72,7 +79,16 @@ class TokenHash(Secret):
 
     __slots__ = ()
     pattern = re.compile(r"sha256:[0-9a-f]{64}")
-    expected = 'a hash such as "sha256:…" with 64 hex digits (printf %s TOKEN | sha256sum)'
+    expected = 'a hash such as "sha256:…" with 64 hex digits (`sluice token --hash` tells it)'
+
+    @property
+    def id(self) -> str:
+        """The name by which limits and `sluice status` know the token: it gives nobody access."""
+        return self._text.removeprefix(_HASH)[:ID_DIGITS]
+
+    def masked(self) -> str:
+        """Give the hash's beginning, by which the token is known."""
+        return f"{_HASH}{self.id}…"
 
 
 class SecretUrl(Secret):
@@ -103,6 +119,17 @@ class ProxyUrl(SecretUrl):
     __slots__ = ()
     pattern = re.compile(r"https?://\S+")
     expected = "a URL with http:// or https://"
+
+
+def new_token() -> str:
+    """Make a bearer token of 32 random bytes; only its hash is to be kept."""
+    return f"sk-sluice-{secrets.token_urlsafe(32)}"
+
+
+def token_hash(token: str | bytes) -> TokenHash:
+    """Hash a bearer token as `tenants.*.tokens` has it; text is hashed as UTF-8."""
+    sent = token.encode() if isinstance(token, str) else token
+    return TokenHash(f"{_HASH}{hashlib.sha256(sent).hexdigest()}")
 
 
 def quote(text: str) -> str:

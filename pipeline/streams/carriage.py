@@ -1,15 +1,18 @@
 """What the engine writes for each outcome: the arguments of the transition script."""
 
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 
 from pipeline import event as events
-from pipeline.errors import Failure
+from pipeline.errors import Cause, Failure
 from pipeline.event import Closing, Event, Line, Status
 from pipeline.flow import CALL, GATE
 from pipeline.outcome import Die, Finish, Forward, Outcome, Wait
 from pipeline.streams.link import Argument
+
+#: Causes with which an event ends that nobody has to look after.
+_NO_LETTER: Final[frozenset[Cause]] = frozenset({"cancelled", "limited"})
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,8 +49,8 @@ def arguments(source: Source, outcome: Outcome, line: Line, kept: Kept) -> list[
             verb = ["E", *_end(event, b"", kept.events_s)]
         case Die():
             event = events.written(event, line, delivery=1, status=status, failure=outcome.failure)
-            # What a client cancelled is nobody's to look after: it gets no dead letter.
-            letter = b"" if status == "cancelled" else events.encode(event)
+            # What a client cancelled or the gate refused is nobody's to look after: no letter.
+            letter = b"" if outcome.failure.cause in _NO_LETTER else events.encode(event)
             verb = ["E", *_end(event, letter, kept.dead_s)]
         case _:
             assert_never(outcome)

@@ -14,9 +14,10 @@ class Script(msgspec.Struct, frozen=True):
     sha: str
 
 
-def load(package: str, name: str) -> Script:
-    """Read `name.lua` of a package."""
-    text = resources.files(package).joinpath(f"{name}.lua").read_text()
+def load(package: str, *names: str) -> Script:
+    """Read `name.lua` of a package; of several names, one behind the other as one script."""
+    folder = resources.files(package)
+    text = "".join(folder.joinpath(f"{name}.lua").read_text() for name in names)
     return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -6,7 +6,7 @@
 --          {prefix}:request:{id}                      the record
 --          {prefix}:reply:{id}, inboxes               the closing
 --          {prefix}:body:{id}, {prefix}:session:{s}   given their time to live at the end
---          {prefix}:parked                            who waits for capacity
+--          {prefix}:parked, {prefix}:woken            who waits for capacity, who waits no more
 --          {prefix}:counters                          refused transitions, duplicates
 -- ARGV     prefix, consumer, replies_s, number of outcomes, then for each outcome:
 --            source, group, entry id, request id, verb, its arguments, n, then n pairs of record fields
@@ -109,8 +109,7 @@ for index = 1, tonumber(ARGV[4]) do
         redis.call('XADD', prefix .. ':' .. ARGV[word], '*', 'event', ARGV[word + 1])
       elseif verb == 'E' then
         finish(id, record, unpack(ARGV, word, word + 4))
-      elseif redis.call('HGET', prefix .. ':parked', id) == 'woken' then
-        redis.call('HDEL', prefix .. ':parked', id)
+      elseif redis.call('HDEL', prefix .. ':woken', id) == 1 then
         redis.call('XADD', stream, '*', 'event', ARGV[word])
       else
         redis.call('HSET', prefix .. ':parked', id, ARGV[word])

@@ -67,3 +67,42 @@ def test_a_redis_as_it_should_be_gives_no_warning(tmp_path: Path, own_redis: Emb
 def test_a_redis_that_is_not_there_makes_the_check_fail(tmp_path: Path, free_port: int) -> None:
     url = f"redis://127.0.0.1:{free_port}/0"
     assert url in error_of(sluice(tmp_path, "check", "--redis", "--redis-url", url))
+
+
+TENANTS = f"""
+tenants:
+  acme:
+    tokens: ["sha256:{"5e" * 32}"]
+    weight: 3
+    priority: 5
+    models: [f*, quality]
+    limits: {{rpm: 60, concurrency: 10, window: {{requests: 40, seconds: 60}}}}
+    users: {{default: {{rpm: 10}}, bob: {{tpd: 0}}}}
+    token_limits: {{"5e5e5e5e": {{tpm: 7}}}}
+    model_limits: {{fast: {{rpd: 9}}}}
+  empty: {{}}
+"""
+
+
+def test_the_tenants_are_told_with_their_limits_and_their_tokens_as_ids(tmp_path: Path) -> None:
+    (tmp_path / "sluice.yaml").write_text(TENANTS)
+    done = sluice(tmp_path, "check")
+    assert done.stdout.splitlines()[1:] == [
+        "tenant acme: tokens 5e5e5e5e; models f*, quality; weight 3; priority 5; "
+        "rpm 60, concurrency 10, 40 requests in 60 s",
+        "  each other user: rpm 10",
+        "  user bob: tpd 0",
+        "  token 5e5e5e5e: tpm 7",
+        "  model fast: rpd 9",
+        "tenant empty: no tokens, so that nobody can be it; no limits",
+    ]
+
+
+def test_json_tells_the_tenants_and_no_hash_in_full(tmp_path: Path) -> None:
+    (tmp_path / "sluice.yaml").write_text(TENANTS)
+    done = sluice(tmp_path, "check", "--json", "--show")
+    told = json.loads(done.stdout)
+    assert told["tenants"]["acme"]["tokens"] == ["5e5e5e5e"]
+    assert told["tenants"]["acme"]["users"]["bob"]["tpd"] == 0
+    assert told["settings"]["tenants"]["acme"]["tokens"] == ["sha256:5e5e5e5e…"]
+    assert "5e5e5e5e5" not in done.stdout

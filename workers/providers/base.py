@@ -10,8 +10,9 @@ from typing import Final, Protocol
 import httpx
 import msgspec
 
-from pipeline.errors import Failure
+from pipeline.errors import UpstreamError
 from pipeline.event import Operation, Usage
+from pipeline.limits.seen import Seen
 
 #: Kinds of provider that speak OpenAI's form.
 OPENAI_KINDS: Final = ("openai", "compatible", "ollama", "vllm", "openrouter", "simulated")
@@ -85,6 +86,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     #: It ended well with nothing in it and no token counted, as cold deployments do: worth one
     #: more try, but the provider may mean it.
     empty: bool = False
+    #: What the answer's headers say of the provider's limits.
+    seen: tuple[Seen, ...] = ()
 
 
 class Deltas(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +107,7 @@ class Reader(Protocol):
     """Reads one stream, fed with bytes as they come."""
 
     #: Why the stream cannot go on. It may be set by a `feed` that gave chunks too.
-    failure: Failure | None
+    failure: UpstreamError | None
     #: Whether all that makes the stream complete has been read.
     finished: bool
 

@@ -1,17 +1,21 @@
 """Reads when a provider says that one may come back.
 
 Precedence as in WIRE.md 11: `retry-after-ms`, `x-ms-retry-after-ms`, `retry-after` in seconds or
-as a date, a hint in the error's body, the latest reset among the exhausted dimensions.
+as a date, a hint in the error's body, the latest reset among the exhausted dimensions. Before
+them all comes the end of the day where Google says that a quota per day is spent.
 """
 
 import math
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pipeline import clock
+from workers.providers.told import violations
 
 _UNITS_S: Final = {
     "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0,
@@ -26,6 +30,9 @@ _EPOCH_S: Final = 1e9
 
 def retry_after_s(headers: Mapping[str, str], error: Mapping[str, object]) -> float:
     """Tell how many seconds to stay away; 0: the provider does not say."""
+    # Beside such a quota Google's retryDelay counts to the next minute.
+    if any(is_per_day(quota) for quota in violations(error)):
+        return until_pacific_midnight_s()
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
         if (milliseconds := _number(headers.get(name))) is not None:
             return milliseconds / 1000
@@ -41,6 +48,53 @@ def duration_s(text: str) -> float | None:
     if not _DURATION.fullmatch(text):
         return None
     return math.fsum(float(amount) * _UNITS_S[unit] for amount, unit in _PART.findall(text))
+
+
+def until_pacific_midnight_s(now_s: float | None = None) -> float:
+    """Tell the seconds until Google's quotas per day begin anew, from now or a Unix time.
+
+    https://ai.google.dev/gemini-api/docs/rate-limits: at midnight Pacific time.
+    """
+    now_s = clock.now() if now_s is None else now_s
+    here = datetime.fromtimestamp(now_s, _pacific())
+    midnight = datetime(here.year, here.month, here.day, tzinfo=here.tzinfo) + timedelta(days=1)
+    return midnight.timestamp() - now_s
+
+
+def is_per_day(quota: Mapping[str, object]) -> bool:
+    """Tell whether one of Google's quotas is per day."""
+    return "PerDay" in str(quota.get("quotaId")) or "per_day" in str(quota.get("quotaMetric"))
+
+
+def retry_delay_s(error: Mapping[str, object]) -> float | None:
+    """Find Google's RetryInfo: `{"@type": "…RetryInfo", "retryDelay": "22s"}`."""
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+        if isinstance(delay, str):
+            return duration_s(delay)
+    return None
+
+
+def reset_s(text: str) -> float | None:
+    """Read a reset: seconds, a duration, or a point in time; None: it is none of them."""
+    number = _number(text)
+    if number is None:
+        seconds = duration_s(text)
+        return _until(text) if seconds is None else seconds
+    if number < _EPOCH_S:
+        return number
+    epoch_s = number / 1000 if number > _EPOCH_S * 100 else number
+    return max(0.0, epoch_s - clock.now())
+
+
+@cache
+def _pacific() -> tzinfo:
+    try:
+        return ZoneInfo("America/Los_Angeles")
+    except (ZoneInfoNotFoundError, OSError):
+        # Without a database of zones the summer's hour is waited for: late, never early.
+        return timezone(timedelta(hours=-8))
 
 
 def _retry_after(told: str | None, date: str | None) -> float | None:
@@ -69,16 +123,7 @@ def _of_body(error: Mapping[str, object]) -> float | None:
             if (hint := _retry_after(texts.get("retry-after"), None)) is not None:
                 return hint
             return _of_resets(texts)
-    return _of_details(error.get("details"))
-
-
-def _of_details(details: object) -> float | None:
-    """Find Google's RetryInfo: `{"@type": "…RetryInfo", "retryDelay": "22s"}`."""
-    for detail in details if isinstance(details, list) else ():
-        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
-        if isinstance(delay, str):
-            return duration_s(delay)
-    return None
+    return retry_delay_s(error)
 
 
 def _of_resets(headers: Mapping[str, str]) -> float | None:
@@ -90,19 +135,8 @@ def _resets(headers: Mapping[str, str]) -> Iterable[float]:
         if not _REMAINING.search(name) or _number(left) != 0:
             continue
         reset = headers.get(name.replace("remaining", "reset"))
-        if reset is not None and (seconds := _reset_s(reset.strip())) is not None:
+        if reset is not None and (seconds := reset_s(reset.strip())) is not None:
             yield seconds
-
-
-def _reset_s(text: str) -> float | None:
-    number = _number(text)
-    if number is None:
-        seconds = duration_s(text)
-        return _until(text) if seconds is None else seconds
-    if number < _EPOCH_S:
-        return number
-    epoch_s = number / 1000 if number > _EPOCH_S * 100 else number
-    return max(0.0, epoch_s - clock.now())
 
 
 def _until(text: str) -> float | None:

@@ -13,6 +13,7 @@ import msgspec
 from workers.providers import verdict
 from workers.providers.assembly import counts_nothing, usage_of
 from workers.providers.base import Answer, ProviderCall, Reply
+from workers.providers.learning import seen
 from workers.providers.reader import ChatReader
 
 #: Fields of a request that are Sluice's own: no provider sees them.
@@ -62,7 +63,7 @@ class OpenAI:
             url = _url(call.base_url, _PATHS[call.operation])
         except httpx.InvalidURL as raised:
             raise verdict.failed(
-                call, "network", f"The provider's address is not valid: {raised}."
+                call, "network", f"The provider's address is not valid: {raised}.", sent=False
             ) from raised
         return httpx.Request(
             "POST",
@@ -96,6 +97,7 @@ class OpenAI:
             empty=counts_nothing(usage)
             and not _any_says(whole.choices or [])
             and call.operation == "chat",
+            seen=seen(call.kind, answer.headers),
         )
 
     def reader(self, call: ProviderCall, head: Answer) -> ChatReader:
@@ -108,7 +110,7 @@ def _body(call: ProviderCall) -> bytes:
         fields = _fields.decode(call.body)
     except _NOT_JSON as raised:
         raise verdict.failed(
-            call, "bad_request", f"The request's body is not a JSON object: {raised}."
+            call, "bad_request", f"The request's body is not a JSON object: {raised}.", sent=False
         ) from raised
     for name in OWN_FIELDS.intersection(fields):
         del fields[name]
@@ -158,7 +160,10 @@ def _presentable(call: ProviderCall, secret: str) -> str:
     if secret.isascii() and secret.isprintable():
         return secret
     raise verdict.failed(
-        call, "credentials", "A key or header of this provider holds what no header can."
+        call,
+        "credentials",
+        "A key or header of this provider holds what no header can.",
+        sent=False,
     )
 
 
@@ -174,7 +179,7 @@ def _check_whole(call: ProviderCall, answer: Answer, whole: _Whole) -> None:
             call, answer, "The provider's answer holds neither a result nor an error", answer.body
         )
     if not filled:
-        raise verdict.empty(call)
+        raise verdict.empty(call, answer)
 
 
 def _any_says(choices: list[_Choice]) -> bool:

@@ -4,10 +4,11 @@ from typing import Final
 
 import msgspec
 
-from pipeline.errors import Cause, Failure, UpstreamError
+from pipeline.errors import Cause, UpstreamError
 from workers.providers import verdict
 from workers.providers.assembly import Assembly, Fields, counts_nothing, usage_of
 from workers.providers.base import Answer, Deltas, ProviderCall, Reply
+from workers.providers.learning import seen
 from workers.providers.sse import EventParser, EventTooLarge
 
 _DONE: Final = b"[DONE]"
@@ -33,7 +34,7 @@ class ChatReader:
         #: Chunks given.
         self._count = 0
         self._held: list[bytes] = []
-        self.failure: Failure | None = None
+        self.failure: UpstreamError | None = None
         self.finished = False
 
     def feed(self, data: bytes) -> Deltas | None:
@@ -70,6 +71,7 @@ class ChatReader:
             status=self._head.status,
             headers=self._head.headers,
             empty=counts_nothing(usage) and not assembly.says_something,
+            seen=seen(self._call.kind, self._head.headers),
         )
 
     def _take(self, payloads: list[bytes], *, cut: bool = False) -> Deltas | None:
@@ -117,8 +119,8 @@ class ChatReader:
     def _finish(self) -> None:
         self.finished = True
         if self._assembly.empty:
-            self._fail(verdict.empty(self._call))
+            self._fail(verdict.empty(self._call, self._head))
 
     def _fail(self, error: UpstreamError | None) -> None:
         if error is not None:
-            self.failure = error.failure()
+            self.failure = error

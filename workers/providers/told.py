@@ -5,7 +5,7 @@ Google's list of one error, FastAPI's `{"detail": …}`, and the HTML page of a 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -38,6 +38,26 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
         metadata = self.fields.get("metadata")
         return isinstance(metadata, dict) and "reasons" in metadata
 
+    @property
+    def spend_capped(self) -> bool:
+        """Whether Google refuses for a month's spending.
+
+        No code tells it from a rate: both are RESOURCE_EXHAUSTED, and a rate's details may be
+        missing too. So here, and nowhere else, the words decide.
+        """
+        google = self.fields.get("status") == "RESOURCE_EXHAUSTED"
+        return google and "spending cap" in self.message and not any(violations(self.fields))
+
+
+def violations(error: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """Give the quotas that Google names as exceeded, each with `quotaId` and `quotaMetric`."""
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        exceeded = detail.get("violations") if isinstance(detail, dict) else None
+        for violation in exceeded if isinstance(exceeded, list) else ():
+            if isinstance(violation, dict):
+                yield violation
+
 
 def told(body: bytes) -> Told:
     """Read an error's body, whatever it is."""
@@ -61,6 +81,10 @@ def told(body: bytes) -> Told:
 
 def _of_object(error: Mapping[str, object]) -> Told:
     code = error.get("code")
+    details = error.get("details")
+    if code is None and isinstance(details, dict):
+        # Anthropic's, beside a type that says less.
+        code = _text(details.get("error_code"))
     number = _status(code)
     return Told(
         is_error=True,

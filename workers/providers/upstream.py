@@ -66,9 +66,8 @@ class Upstream:
     def _translation(self, call: ProviderCall) -> Translation:
         translation = self._translations.get(call.kind)
         if translation is None:
-            raise verdict.failed(
-                call, "network", f"Providers of the kind {call.kind!r} cannot be called yet."
-            )
+            told = f"Providers of the kind {call.kind!r} cannot be called yet."
+            raise verdict.failed(call, "network", told, sent=False)
         return translation
 
 
@@ -114,7 +113,7 @@ class Stream:
     def reply(self) -> Reply:
         """Give the whole reply, assembled from what has come; complete once the iteration ended."""
         if self._reader is None:
-            raise verdict.failed(self._call, "network", "The stream was not begun.")
+            raise verdict.failed(self._call, "network", "The stream was not begun.", sent=False)
         return self._reader.reply()
 
     async def aclose(self) -> None:
@@ -137,7 +136,7 @@ class Stream:
 
     async def _next(self, reader: Reader) -> Deltas | None:
         if reader.failure is not None:
-            raise UpstreamError(reader.failure)
+            raise reader.failure
         if reader.finished:
             self._over = True
             self._exchange.leave()
@@ -150,7 +149,7 @@ class Stream:
             if reader.finished:
                 return deltas
             if raised.cause == "network" and reader.failure is not None:
-                raise UpstreamError(reader.failure) from raised
+                raise reader.failure from raised
             raise
         return reader.feed(data) if data else reader.end()
 

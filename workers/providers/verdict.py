@@ -1,6 +1,7 @@
 """The table from what a provider answers, or how a connection fails, to a `Failure`.
 
-Codes and statuses decide, never the text of a message (WIRE.md 1 and 11). What the client has
+Codes and statuses decide, not the text of a message (WIRE.md 1 and 11; the one exception is
+`Told.spend_capped`). What the client has
 to mend (`bad_request`, `model_not_found`) keeps the provider's own words, code and status;
 all else is ours to remedy and says what happened. No message holds the call's key.
 """
@@ -12,8 +13,10 @@ import httpx
 import msgspec
 
 from pipeline.errors import Cause, Failure, UpstreamError
+from pipeline.limits.seen import Limited, Seen
 from workers.providers.base import Answer, ProviderCall
 from workers.providers.hints import retry_after_s
+from workers.providers.learning import seen, seen_in_error
 from workers.providers.masking import hidden, masked
 from workers.providers.told import Told, told
 from workers.providers.watch import Expired, Phase
@@ -37,6 +40,8 @@ _FORMS: Final[Mapping[Cause, _Form]] = {
     "interrupted": _Form(status=502, code="stream_interrupted"),
 }
 _CLIENTS_TO_MEND: Final[frozenset[Cause]] = frozenset({"bad_request", "model_not_found"})
+#: Causes that may tell of a limit.
+_LIMITING: Final[frozenset[Cause]] = frozenset({"rate_limited", "overloaded"})
 _HINTED: Final[frozenset[Cause]] = frozenset({"rate_limited", "overloaded", "network", "timeout"})
 
 #: Codes that say more than the status they come with. The quota codes come with 429 and are
@@ -49,6 +54,8 @@ _CODES: Final[Mapping[str, Cause]] = {
     "organization_usage_limit_exceeded": "credentials",
     "billing_hard_limit_reached": "credentials",
     "billing_not_active": "credentials",
+    # Anthropic's, with 429: https://platform.claude.com/docs/en/api/rate-limits
+    "enforced_spend_limit_reached": "credentials",
     "account_deactivated": "credentials",
     "invalid_api_key": "credentials",
     "model_not_found": "model_not_found",
@@ -100,6 +107,10 @@ _EXCEPTIONS: Final[Mapping[type[httpx.TransportError], str]] = {
     httpx.ReadError: "The connection to the provider broke",
     httpx.UnsupportedProtocol: "The provider's address is no HTTP address",
 }
+#: Failures that come before the request can have left us.
+_UNSENT: Final = (
+    httpx.ConnectTimeout, httpx.ConnectError, httpx.ProxyError, httpx.UnsupportedProtocol,
+)  # fmt: skip
 _WAITS: Final[Mapping[Phase, str]] = {
     "connect": "There was no connection to the provider within {:g} s",
     "first_byte": "The provider sent no byte of an answer within {:g} s",
@@ -127,16 +138,20 @@ def broken(call: ProviderCall, raised: httpx.TransportError) -> UpstreamError:
     if isinstance(raised, httpx.ConnectTimeout):
         return overdue(call, Expired("connect", call.timeout.connect_s))
     said = next((text for kind, text in _EXCEPTIONS.items() if isinstance(raised, kind)), "")
-    return failed(call, "network", f"{said or 'The call of the provider failed'}: {raised}.")
+    told = f"{said or 'The call of the provider failed'}: {raised}."
+    return failed(call, "network", told, sent=not isinstance(raised, _UNSENT))
 
 
 def overdue(call: ProviderCall, expired: Expired) -> UpstreamError:
     """Judge a timeout of ours."""
     said = _WAITS[expired.phase].format(expired.seconds)
-    return failed(call, "timeout", f"{said} ({expired.phase} timeout).", timeout=expired.phase)
+    told, phase = f"{said} ({expired.phase} timeout).", expired.phase
+    return failed(call, "timeout", told, sent=phase != "connect", timeout=phase)
 
 
-def failed(call: ProviderCall, cause: Cause, message: str, **metadata: object) -> UpstreamError:
+def failed(
+    call: ProviderCall, cause: Cause, message: str, *, sent: bool = True, **metadata: object
+) -> UpstreamError:
     """Make the error of a call that failed without a word from the provider."""
     form = _FORMS[cause]
     return UpstreamError(
@@ -147,20 +162,23 @@ def failed(call: ProviderCall, cause: Cause, message: str, **metadata: object) -
             status=form.status,
             cause=cause,
             metadata={"provider": call.kind, **metadata},
-        )
+        ),
+        sent=sent,
     )
 
 
-def empty(call: ProviderCall) -> UpstreamError:
+def empty(call: ProviderCall, head: Answer) -> UpstreamError:
     """Make the error of a success with nothing in it, as cold deployments answer."""
     error = failed(call, "overloaded", "The provider's completion is empty.")
-    return UpstreamError(msgspec.structs.replace(error.failure(), code="empty_completion"))
+    failure = msgspec.structs.replace(error.failure(), code="empty_completion")
+    return UpstreamError(failure, seen=seen(call.kind, head.headers))
 
 
 def garbage(call: ProviderCall, head: Answer, said: str, body: bytes) -> UpstreamError:
     """Make the error of a success that is not what the API promises; the body's start is told."""
     start = hidden(body, call)[:200].decode("utf-8", "replace")
-    return failed(call, "network", f"{said}: {start!r}", provider_status=head.status)
+    error = failed(call, "network", f"{said}: {start!r}", provider_status=head.status)
+    return UpstreamError(error.failure(), seen=seen(call.kind, head.headers))
 
 
 def _judged(call: ProviderCall, answer: Answer, error: Told) -> UpstreamError:
@@ -172,6 +190,7 @@ def _judged(call: ProviderCall, answer: Answer, error: Told) -> UpstreamError:
     told_code = masked(error.code, call) if error.code else None
     if not keeps_words:
         said = f"The provider answered {status or 'with an error'}: {said or 'nothing more'}"
+    found, limited = _limits(call, answer, error, cause)
     return UpstreamError(
         Failure(
             message=said or f"The provider refused the request with status {status}.",
@@ -182,8 +201,20 @@ def _judged(call: ProviderCall, answer: Answer, error: Told) -> UpstreamError:
             cause=cause,
             retry_after_s=retry_after_s(answer.headers, error.fields) if cause in _HINTED else 0.0,
             metadata=_metadata(call, answer, told_code),
-        )
+        ),
+        seen=found,
+        limited=limited,
     )
+
+
+def _limits(
+    call: ProviderCall, answer: Answer, error: Told, cause: Cause
+) -> tuple[tuple[Seen, ...], Limited]:
+    if cause not in _LIMITING:
+        return seen(call.kind, answer.headers), ""
+    # An error within a success or a stream may name no status; its cause has one.
+    status = (answer.status if answer.status >= 300 else error.status) or _FORMS[cause].status
+    return seen_in_error(call.kind, status, answer.headers, error.fields)
 
 
 def _cause(status: int, error: Told) -> Cause:
@@ -194,6 +225,8 @@ def _cause(status: int, error: Told) -> Cause:
         return by_code
     if status == 403 and error.moderated:
         return "bad_request"
+    if status == 429 and error.spend_capped:
+        return "credentials"
     if status == 0:
         return _TYPES.get(error.type or "", "network")
     return _STATUSES.get(status) or ("bad_request" if 400 <= status < 500 else "network")

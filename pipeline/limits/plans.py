@@ -1,0 +1,110 @@
+"""Waiting rooms' plans: the candidates of a room as the admission scripts read them.
+
+A room belongs to a set of candidates; its plan is made known to Redis before the first of its
+events asks.
+"""
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+from pipeline.catalog import Catalog, Deployment
+from pipeline.event import Candidate
+from pipeline.limits.caps import (
+    CLASSES,
+    account_scope,
+    deployment_cap,
+    key_scope,
+    provider_cap,
+    reserved,
+)
+from pipeline.settings.load import Settings
+
+#: Rooms remembered by a process; clients choose the names of an `any_model` provider's models.
+_MAX_REMEMBERED: Final = 4096
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A provider key by its public name, and the limits that are its own."""
+
+    id: str
+    scopes: tuple[str, ...]
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """A candidate: scopes are pairs of scope and name of its limit, the deployment's own first."""
+
+    deployment: str
+    upstream: str
+    rank: int
+    scopes: tuple[str, ...]
+    keys: tuple[Key, ...]
+    #: The scope in which the provider counts; empty: the key's.
+    quota: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a room is for: its candidates in order, and the classes that have reserved shares."""
+
+    candidates: tuple[Choice, ...]
+    reserved: tuple[int, ...]
+
+
+class Room(msgspec.Struct, frozen=True, kw_only=True):
+    """A room's name, its plan as the scripts read it, and the upstreams that may serve it."""
+
+    name: str
+    packed: bytes
+    upstreams: tuple[str, ...]
+    size: int
+
+
+class Plans:
+    """The rooms of one configuration."""
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._reserved = tuple(CLASSES[lane] for lane in reserved(settings))
+        self._rooms: dict[tuple[Candidate, ...], Room] = {}
+
+    def room(self, candidates: tuple[Candidate, ...]) -> Room:
+        """Give the room of these candidates. Raises `ModelNotFound` for one that is no more."""
+        known = self._rooms.get(candidates)
+        if known:
+            return known
+        choices = tuple(self._choice(one) for one in sorted(candidates, key=lambda one: one.rank))
+        packed = msgspec.msgpack.encode(Plan(candidates=choices, reserved=self._reserved))
+        room = Room(
+            name=hashlib.sha256(packed).hexdigest()[:16],
+            packed=packed,
+            upstreams=tuple(dict.fromkeys(one.upstream for one in choices)),
+            size=len(choices),
+        )
+        if len(self._rooms) >= _MAX_REMEMBERED:
+            del self._rooms[next(iter(self._rooms))]
+        self._rooms[candidates] = room
+        return room
+
+    def _choice(self, candidate: Candidate) -> Choice:
+        deployment = self._catalog.deployment(candidate.deployment)
+        own = deployment_cap(deployment.id)
+        account, keys = self._counted(deployment)
+        return Choice(
+            deployment=deployment.id,
+            upstream=f"{deployment.provider}/{deployment.model}",
+            rank=candidate.rank,
+            scopes=(own, own, *account),
+            keys=keys,
+            quota=account[0] if account else "",
+        )
+
+    def _counted(self, deployment: Deployment) -> tuple[tuple[str, ...], tuple[Key, ...]]:
+        """Tell in which scopes a provider's limits hold: the account's, or each key's."""
+        provider = self._catalog.provider(deployment.provider)
+        cap = provider_cap(deployment.provider)
+        ids = self._catalog.key_ids(deployment.provider)
+        if provider.shares_limits:
+            account = account_scope(deployment.provider, deployment.model)
+            return (account, cap), tuple(Key(one, ()) for one in ids)
+        return (), tuple(Key(one, (key_scope(one, deployment.model), cap)) for one in ids)

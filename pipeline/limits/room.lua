@@ -1,0 +1,247 @@
+-- The waiting room of a set of candidates: three classes of priority, in each of which tenants
+-- share by weight (start-time fair queueing), in each tenant's line first come, first served.
+--
+-- Touches  {limits}:room:{room}                    its state, see below; absent when nobody waits
+--          {limits}:queue:{room}:{class}           sorted set of tenants by the start tag of their head
+--          {limits}:line:{room}:{class}:{tenant}   sorted set of tickets by their order
+--          {limits}:finish:{room}:{class}          sorted set of tenants that left, by finish tag
+--          {limits}:rooms                          set of rooms in which somebody waits
+--          {limits}:served:{upstream}              set of rooms that have it among their candidates
+--          {limits}:held:{scope}                   sorted set of tickets that wait for our limit
+--          {limits}:due                            sorted set of "r room" and "s scope" by when to look
+--          {limits}:due:deadlines                  sorted set of waiting tickets by their deadline
+-- A room's state is, for each class, VIRTUAL time, when it was last SERVED (or filled), how many
+-- WAIT in it, since when its head has been too LARGE; and the mean PACE of admissions in ms.
+local PLAN_TTL_S = 86400
+-- Timers nearer than this are not worth a call.
+local SOONEST_MS = 5
+
+local rooms, touched, woken, admitted = {}, {}, {}, {}
+
+local function room_of(name)
+  if not rooms[name] then
+    local packed = redis.call('GET', L .. ':room:' .. name)
+    rooms[name] = packed and cmsgpack.unpack(packed)
+      or {virtual = {0, 0, 0}, served = {0, 0, 0}, waits = {0, 0, 0}, large = {0, 0, 0}, pace = 0, paced = 0, latest = 0}
+  end
+  return rooms[name]
+end
+
+local function waiting_in(room)
+  return room.waits[1] + room.waits[2] + room.waits[3]
+end
+
+local function queue_key(name, class) return L .. ':queue:' .. name .. ':' .. class end
+local function line_key(ticket) return L .. ':line:' .. ticket.room .. ':' .. ticket.class .. ':' .. ticket.tenant end
+local function finish_key(name, class) return L .. ':finish:' .. name .. ':' .. class end
+
+local function keep_room(name)
+  local room = rooms[name]
+  if waiting_in(room) > 0 then
+    redis.call('SET', L .. ':room:' .. name, cmsgpack.pack(room))
+    return
+  end
+  rooms[name] = nil
+  redis.call('DEL', L .. ':room:' .. name, finish_key(name, 1), finish_key(name, 2), finish_key(name, 3))
+  redis.call('SREM', L .. ':rooms', name)
+  redis.call('ZREM', L .. ':due', 'r ' .. name)
+  redis.call('EXPIRE', L .. ':plan:' .. name, PLAN_TTL_S)
+end
+
+-- Puts a ticket at its place.
+local function enter(id, ticket)
+  local name, class = ticket.room, ticket.class
+  local room = room_of(name)
+  if waiting_in(room) == 0 then
+    redis.call('SADD', L .. ':rooms', name)
+    redis.call('PERSIST', L .. ':plan:' .. name)
+  end
+  if room.waits[class] == 0 then
+    room.served[class] = now
+    touched[name] = true
+  end
+  room.waits[class] = room.waits[class] + 1
+  ticket.state = 'waiting'
+  redis.call('ZADD', line_key(ticket), ticket.order, id)
+  if redis.call('ZCARD', line_key(ticket)) == 1 then
+    local finish = redis.call('ZSCORE', finish_key(name, class), ticket.tenant)
+    local tag = math.max(room.virtual[class], tonumber(finish or '0'))
+    redis.call('ZADD', queue_key(name, class), tag, ticket.tenant)
+  end
+  keep(id, ticket)
+  keep_room(name)
+end
+
+-- Takes a ticket out of its line; `tag` is its tenant's start tag where it is served.
+local function step_out(id, ticket, tag)
+  local name, class = ticket.room, ticket.class
+  local room, queue = room_of(name), queue_key(name, class)
+  room.waits[class] = room.waits[class] - 1
+  redis.call('ZREM', line_key(ticket), id)
+  local next_tag = tag and tag + 1 / ticket.weight
+  if redis.call('EXISTS', line_key(ticket)) == 1 then
+    if tag then redis.call('ZADD', queue, next_tag, ticket.tenant) end
+  else
+    next_tag = next_tag or tonumber(redis.call('ZSCORE', queue, ticket.tenant) or '0')
+    redis.call('ZREM', queue, ticket.tenant)
+    redis.call('ZADD', finish_key(name, class), next_tag, ticket.tenant)
+  end
+  if tag then
+    room.virtual[class], room.large[class] = tag, 0
+    redis.call('ZREMRANGEBYSCORE', finish_key(name, class), '-inf', tag)
+  end
+  keep_room(name)
+end
+
+local function unhold(id, ticket)
+  if redis.call('ZREM', L .. ':held:' .. ticket.held, id) == 1 then
+    local use = use_of(ticket.held)
+    use[HELD] = math.max(0, use[HELD] - 1)
+    write(ticket.held)
+  end
+end
+
+-- Takes a ticket out of wherever it waits.
+local function leave(id, ticket)
+  if ticket.deadline > 0 then redis.call('ZREM', L .. ':due:deadlines', id) end
+  if ticket.state == 'held' then unhold(id, ticket) end
+  if ticket.state == 'waiting' then step_out(id, ticket) end
+end
+
+local function look_again(member, wait)
+  if wait < NEVER then redis.call('ZADD', L .. ':due', now + math.max(SOONEST_MS, wait), member) end
+end
+
+-- The classes in which somebody waits, in the order of their right to the next grant: those that
+-- got none for too long, longest first, then by priority.
+local function in_turn(room)
+  local classes = {}
+  for class = 1, 3 do
+    if room.waits[class] > 0 then classes[#classes + 1] = class end
+  end
+  local function aged(class) return now - room.served[class] > AGING_MS end
+  table.sort(classes, function(a, b)
+    if aged(a) ~= aged(b) then return aged(a) end
+    if aged(a) and room.served[a] ~= room.served[b] then return room.served[a] < room.served[b] end
+    return a < b
+  end)
+  return classes
+end
+
+local function count_pace(room)
+  if room.latest > 0 then
+    room.paced = math.min(room.paced + 1, 1000)
+    room.pace = room.pace + (now - room.latest - room.pace) * math.max(0.05, 1 / room.paced)
+  end
+  room.latest = now
+end
+
+-- Holds the capacity of a deployment for the large head of a room.
+local function hold_for(name, candidate)
+  local use = use_of(candidate.scopes[1])
+  use[HOLDER], use[HELD_UNTIL] = name, now + MINUTE_MS
+  write(candidate.scopes[1])
+end
+
+-- Puts right a line whose ticket is gone: somebody emptied a part of Redis.
+local function mend_line(name, room, class, tenant, line, id)
+  room.waits[class] = id and room.waits[class] - 1 or 0
+  if id then redis.call('ZREM', line, id) end
+  if tenant and redis.call('EXISTS', line) == 0 then redis.call('ZREM', queue_key(name, class), tenant) end
+  keep_room(name)
+end
+
+local function serve_head(name, room, plan, class)
+  local head = redis.call('ZRANGE', queue_key(name, class), 0, 0, 'WITHSCORES')
+  local line = L .. ':line:' .. name .. ':' .. class .. ':' .. (head[1] or '')
+  local id = redis.call('ZRANGE', line, 0, 0)[1]
+  local ticket = id and ticket_of(id)
+  if not ticket then
+    mend_line(name, room, class, head[1], line, id)
+    return true
+  end
+  local candidate, key, n, sized, nearest = choose(plan, ticket)
+  if not candidate then
+    local wait, why = key, n
+    if why ~= 'dead' and why ~= 'heavy' then return false, wait, sized, nearest end
+    -- No waiting helps: its event is to come and be told.
+    leave(id, ticket)
+    ticket.state, ticket.why = 'refused', why
+    keep(id, ticket)
+    redis.call('ZADD', L .. ':due:leases', now + UNCLAIMED_MS, id)
+    woken[#woken + 1] = id
+    return true
+  end
+  if ticket.deadline > 0 then redis.call('ZREM', L .. ':due:deadlines', id) end
+  step_out(id, ticket, tonumber(head[2]))
+  grant(id, ticket, candidate, key, n, false)
+  room.served[class] = now
+  count_pace(room)
+  if waiting_in(room) > 0 then keep_room(name) end
+  woken[#woken + 1] = id
+  admitted[id] = true
+  return true
+end
+
+-- Gives one grant in a room, if anybody can have one; else sees to it that it is looked at again.
+local function serve(name)
+  local room, plan = room_of(name), plan_of(name)
+  if not plan or waiting_in(room) == 0 then return false end
+  local soonest = NEVER
+  for _, class in ipairs(in_turn(room)) do
+    local served, wait, sized, nearest = serve_head(name, room, plan, class)
+    if served then return true end
+    soonest = math.min(soonest, wait)
+    if not sized and #plan.reserved == 0 then break end
+    if sized then
+      if room.large[class] == 0 then
+        room.large[class] = now
+        keep_room(name)
+      elseif now - room.large[class] > AGING_MS then
+        if nearest then hold_for(name, nearest) end
+        break
+      end
+    end
+  end
+  look_again('r ' .. name, soonest)
+  return false
+end
+
+-- Serves the rooms that something was done for, one grant each in turn: first who waits in a
+-- higher class, then who was served longest ago.
+local function serve_touched()
+  local names = {}
+  for name in pairs(touched) do names[#names + 1] = name end
+  local function rank(name)
+    local room = room_of(name)
+    local class = room.waits[1] > 0 and 1 or room.waits[2] > 0 and 2 or 3
+    return class, room.served[class]
+  end
+  local first = {}
+  for _, name in ipairs(names) do first[name] = {rank(name)} end
+  table.sort(names, function(a, b)
+    if first[a][1] ~= first[b][1] then return first[a][1] < first[b][1] end
+    if first[a][2] ~= first[b][2] then return first[a][2] < first[b][2] end
+    return a < b
+  end)
+  local going = true
+  while going do
+    going = false
+    for _, name in ipairs(names) do
+      if visits >= MOST_VISITS or #woken >= 100 then
+        for _, left in ipairs(names) do look_again('r ' .. left, 0) end
+        return
+      end
+      if touched[name] then
+        if serve(name) then going = true else touched[name] = nil end
+      end
+    end
+  end
+end
+
+-- Everybody whom a lease on this upstream may concern is served before the script ends.
+local function touch(upstream)
+  for _, name in ipairs(redis.call('SINTER', L .. ':rooms', L .. ':served:' .. upstream)) do
+    touched[name] = true
+  end
+end

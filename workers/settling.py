@@ -1,0 +1,65 @@
+"""What a call's end means for the limits: what it used, and what the provider showed of itself."""
+
+from typing import Final
+
+from pipeline.catalog import Catalog
+from pipeline.errors import Failure, SluiceError, UpstreamError
+from pipeline.event import Event
+from pipeline.limits.tickets import Ending, Settlement
+from workers.providers.base import Reply
+
+#: Causes that the client has to mend: such a request counts against its limits.
+_CLIENTS_FAULT: Final = frozenset({"bad_request", "model_not_found"})
+
+#: No hint keeps a key at rest for longer than this, in seconds.
+LONGEST_REST_S: Final = 86_400.0
+
+
+def answered(reply: Reply, age_s: float) -> Settlement:
+    """Settle a call that was answered; the provider's headers came `age_s` ago."""
+    usage = reply.usage
+    return Settlement(
+        ending="answered",
+        prompt_tokens=usage.prompt_tokens if usage else -1,
+        completion_tokens=usage.completion_tokens if usage else -1,
+        seen=reply.seen,
+        age_s=age_s,
+    )
+
+
+def failed(
+    event: Event, error: SluiceError, catalog: Catalog, *, deltas: int, asks_again: bool
+) -> Settlement:
+    """Settle a call that failed after so many deltas."""
+    failure = error.failure()
+    ending: Ending = "again" if asks_again else "failed"
+    if failure.cause in _CLIENTS_FAULT:
+        ending = "refused"
+    upstream = error if isinstance(error, UpstreamError) else None
+    return Settlement(
+        ending=ending,
+        # What a stream used that was cut nobody tells: about a token for each delta.
+        prompt_tokens=event.prompt_tokens if deltas else -1,
+        completion_tokens=deltas or -1,
+        was_sent=upstream is not None and upstream.sent,
+        rest_s=_rest_s(event, failure, catalog),
+        rests_all=failure.cause == "overloaded",
+        dead=f"{failure.status} {failure.code}" if failure.cause == "credentials" else "",
+        limited=upstream.limited if upstream and failure.cause == "rate_limited" else "",
+        seen=upstream.seen if upstream else (),
+    )
+
+
+def _rest_s(event: Event, failure: Failure, catalog: Catalog) -> float:
+    """Tell for how long a provider wants to be left alone.
+
+    A 429 rests the key (or the account, where that is what the limits hold for) for the hint or
+    `cooldown_s`; an overloaded deployment rests only when it says for how long.
+    """
+    rest_s = failure.retry_after_s
+    if failure.cause == "rate_limited" and not rest_s and event.lease:
+        deployment = catalog.deployment(event.lease.deployment)
+        rest_s = catalog.provider(deployment.provider).cooldown_s
+    elif failure.cause not in ("rate_limited", "overloaded"):
+        rest_s = 0.0
+    return min(rest_s, LONGEST_REST_S)
