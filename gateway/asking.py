@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.exchange import Exchange
 from pipeline.errors import BadRequest
+from pipeline.limits.estimate import Bounds
 from pipeline.names import MAX_PRIORITY, MIN_PRIORITY
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -37,26 +38,30 @@ class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class ChatBody(msgspec.Struct, frozen=True, kw_only=True):
+class Asked(Bounds, frozen=True, kw_only=True):
+    """What we read of any body."""
+
+    priority: int | None = None
+    service_tier: str | None = None
+    user: str | None = None
+    #: What OpenAI has in place of `user`.
+    safety_identifier: str | None = None
+
+
+class ChatBody(Asked, frozen=True, kw_only=True):
     """What we read of a chat completion's body."""
 
     model: str
     messages: msgspec.Raw
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    priority: int | None = None
-    service_tier: str | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
 
 
-class EmbeddingsBody(msgspec.Struct, frozen=True, kw_only=True):
+class EmbeddingsBody(Asked, frozen=True, kw_only=True):
     """What we read of an embeddings request's body."""
 
     model: str
     input: msgspec.Raw
-    priority: int | None = None
-    user: str | None = None
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):

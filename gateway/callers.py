@@ -1,16 +1,27 @@
 """Who asks: the bearer token's tenant, and what that tenant may see."""
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
+import msgspec
+
 from gateway.exchange import Exchange
 from pipeline.errors import BadToken
 from pipeline.settings.load import TenantSettings
+from pipeline.settings.secret import token_hash
 
-_PREFIX: Final = "sha256:"
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks; without tenants, nobody in particular."""
+
+    tenant: str = ""
+    #: Which of the tenant's tokens was shown: the first 8 hex digits of its hash.
+    token: str = ""
+
+
+NOBODY: Final = Caller()
 
 
 class Callers:
@@ -19,25 +30,31 @@ class Callers:
     def __init__(self, tenants: Mapping[str, TenantSettings]) -> None:
         self._tenants = tenants
         self._by_hash = {
-            token.reveal(): name for name, tenant in tenants.items() for token in tenant.tokens
+            token.reveal(): Caller(name, token.id)
+            for name, tenant in tenants.items()
+            for token in tenant.tokens
         }
 
-    def tenant_of(self, exchange: Exchange) -> str:
-        """Name the tenant whose token the request carries; empty when none are configured.
+    def caller_of(self, exchange: Exchange) -> Caller:
+        """Tell whose token the request carries; nobody's when no tenants are configured.
 
         Raises `BadToken`.
         """
         if not self._tenants:
-            return ""
+            return NOBODY
         scheme, _, token = exchange.header(b"authorization").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise BadToken("A token is needed: `Authorization: Bearer …`.")
-        shown = _PREFIX + hashlib.sha256(token.strip().encode("latin-1")).hexdigest()
+        shown = token_hash(token.strip().encode("latin-1")).reveal()
         # All are compared, in constant time each: how long it takes tells nothing of them.
-        found = [name for known, name in self._by_hash.items() if hmac.compare_digest(known, shown)]
+        found = [who for known, who in self._by_hash.items() if hmac.compare_digest(known, shown)]
         if not found:
             raise BadToken("The token is not known here.")
         return found[0]
+
+    def tenant_of(self, exchange: Exchange) -> str:
+        """Name the tenant whose token the request carries. Raises `BadToken`."""
+        return self.caller_of(exchange).tenant
 
     def may_use(self, tenant: str, model: str) -> bool:
         """Tell whether a tenant may ask for a model."""

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from gateway.exchange import JSON_TYPE, Exchange
+from gateway.quota_headers import refusal_headers
 from pipeline.errors import Cause, Failure
 
 #: Statuses that clients try again by themselves.
@@ -99,4 +100,5 @@ async def refuse(exchange: Exchange, failure: Failure) -> None:
     """Answer with an error, of which nothing has been sent yet."""
     body = error_json(failure, exchange.request_id)
     status = failure.status if 400 <= failure.status <= 599 else 500
-    await exchange.answer(status, body, [JSON_TYPE, *retry_headers(failure)])
+    headers = [JSON_TYPE, *retry_headers(failure), *refusal_headers(failure)]
+    await exchange.answer(status, body, headers)

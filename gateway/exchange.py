@@ -1,7 +1,7 @@
 """One HTTP request and its answer, straight on ASGI: the hot routes cannot afford more."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -27,8 +27,8 @@ class Exchange:
     """One request; its answer is whole (`answer`) or a stream (`begin`, `write`, `finish`)."""
 
     __slots__ = (
-        "_receive", "_send", "closing_frame", "finished", "gone", "headers", "request_id",
-        "scope", "started", "stream_type", "wrote",
+        "_receive", "_send", "closing_frame", "finished", "gone", "headers", "promise",
+        "request_id", "scope", "started", "stream_type", "wrote",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,6 +41,8 @@ class Exchange:
         self.stream_type = SSE_TYPE
         #: Gives what a stream has to end with when something of ours breaks in the middle of it.
         self.closing_frame: Callable[[], bytes] | None = None
+        #: Asks for the headers that only an answer has, when that begins; none: it has none.
+        self.promise: Callable[[], Awaitable[Headers]] | None = None
         self.started = False
         self.finished = False
         self.gone = False
@@ -88,8 +90,16 @@ class Exchange:
 
     async def begin(self) -> None:
         """Begin to answer with a stream, unless that is done: the status is 200 from now on."""
+        if self.started:
+            return
+        headers = [self.stream_type, *STREAM_HEADERS, *await self.promised()]
+        # Meanwhile another task may have begun, or refused.
         if not self.started:
-            await self._start(200, [self.stream_type, *STREAM_HEADERS])
+            await self._start(200, headers)
+
+    async def promised(self) -> Headers:
+        """Ask for the headers that only an answer has."""
+        return await self.promise() if self.promise else ()
 
     async def write(self, data: bytes) -> None:
         """Send a part of the stream; waits while the client is slow to read."""

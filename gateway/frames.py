@@ -4,6 +4,7 @@ Each frame carries the id by which a reader resumes behind it. The id of a frame
 reply's entry; a chunk that is not its entry's last one has its place there behind a dot.
 """
 
+import math
 import re
 from typing import Final, Protocol
 
@@ -12,6 +13,7 @@ import msgspec
 from gateway.errors import error_body, error_json
 from gateway.records import content_of
 from gateway.sse import event
+from gateway.waiting import Spot
 from pipeline.errors import BadRequest, Failure
 from pipeline.event import Usage
 from pipeline.streams.inbox import CLOSING, TURN, Frame
@@ -79,6 +81,10 @@ class Form(Protocol):
         """Show that something before this is gone for good."""
         ...
 
+    def waiting(self, spot: Spot, /) -> bytes:
+        """Show the place in the waiting room; it may be shown again and again."""
+        ...
+
 
 class Plain:
     """The frames of `/chat` and `/stream`: text, and how it ended."""
@@ -115,6 +121,10 @@ class Plain:
         """Show the gap."""
         return event("", b'{"type":"gap"}', "gap")
 
+    def waiting(self, spot: Spot, /) -> bytes:
+        """Show the place, without an id: it is no part of the reply."""
+        return event("", _waiting(spot))
+
     def _frame(self, entry: str, frame: dict[str, object]) -> bytes:
         return event(entry, msgspec.json.encode(frame))
 
@@ -141,6 +151,10 @@ class Text:
     def gap(self) -> bytes:
         """Give a line that says so."""
         return b"\n[something is missing here]\n"
+
+    def waiting(self, _spot: Spot, /) -> bytes:
+        """Give nothing: it is not of the text."""
+        return b""
 
 
 class Chunks:
@@ -174,3 +188,13 @@ class Chunks:
     def gap(self) -> bytes:
         """Show the gap, under a name that no chunk has."""
         return event("", b'{"type":"gap"}', "gap")
+
+    def waiting(self, spot: Spot, /) -> bytes:
+        """Show the place, under a name that no chunk has."""
+        return event("", _waiting(spot), "waiting")
+
+
+def _waiting(spot: Spot) -> bytes:
+    eta_s = None if spot.eta_s is None else math.ceil(spot.eta_s)
+    frame = {"type": "waiting", "position": spot.position, "eta_s": eta_s}
+    return msgspec.json.encode(frame)

@@ -5,15 +5,19 @@ import contextlib
 import logging
 import os
 import socket
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from gateway.asking import Wishes
 from gateway.callers import Callers
-from gateway.exchange import Exchange
+from gateway.exchange import Exchange, Headers
 from gateway.hearing import PING_S, Hearing, Wait
-from gateway.records import Record, not_found, tenant_of
+from gateway.records import Record, Task, not_found, task, tenant_of
+from gateway.sse import PING
+from gateway.waiting import Outlook, Sight, Spot, limited
 from pipeline import clock
 from pipeline.catalog import Catalog
 from pipeline.errors import ModelNotFound, RedisUnavailable, StartError
@@ -33,6 +37,10 @@ CANCEL: Final = load("gateway", "cancel")
 _CLOCK_S: Final = 30.0
 
 
+#: Writes a place in the waiting room for a client.
+Shows = Callable[[Spot], bytes]
+
+
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """Lengths of time that only tests change, in seconds."""
 
@@ -48,7 +56,9 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 class Gateway:
     """One gateway process: open it on its event loop, close it there."""
 
-    def __init__(self, settings: Settings, pace: Pace | None = None) -> None:
+    def __init__(
+        self, settings: Settings, pace: Pace | None = None, sight: Sight | None = None
+    ) -> None:
         self.settings = settings
         self.pace = pace or Pace()
         self.names = Names(settings.redis.namespace)
@@ -59,6 +69,9 @@ class Gateway:
         self.link = Link(url, name=f"sluice-gateway-{self.name}")
         self.inbox = Inbox(url, self.link, self.names, self.name)
         self.ingress = Ingress(self.link, self.names)
+        view = sight(self.link, self.names) if sight else None
+        self._outlook = Outlook(self.link, self.names, view)
+        self._limited = limited(settings.tenants)
         self.hearings: set[Hearing] = set()
         #: Whether everyone has been told that this gateway stops.
         self.stopping = False
@@ -125,7 +138,17 @@ class Gateway:
         entry, owner = await self.ask("HMGET", record, "status", "tenant")
         return entry is not None and self.callers.may_see(tenant, (owner or b"").decode())
 
-    async def deltas(self, request_id: str, record: Record) -> bytes:
+    async def state(self, request_id: str, record: Record) -> Task:
+        """Tell a request's state from its record. Raises `RedisUnavailable`."""
+        if record.get("status") == b"waiting":
+            return task(request_id, record, spot=await self._outlook.spot(request_id))
+        return task(request_id, record, deltas=await self._deltas(request_id, record))
+
+    async def quota_headers(self, event: Event) -> Headers:
+        """Tell the state of our limits on an event's client; nothing where it has none."""
+        return await self._outlook.headers(event) if event.tenant in self._limited else ()
+
+    async def _deltas(self, request_id: str, record: Record) -> bytes:
         """Read the chunks of an answer of which the whole was not kept, one a line."""
         if record.get("status") != b"completed" or "response" in record:
             return b""
@@ -146,18 +169,29 @@ class Gateway:
         """Give the client's timeout: its own wish can only shorten ours."""
         return min(self.settings.gateway.request_timeout_s, wished.timeout_s or float("inf"))
 
-    def hear(self, exchange: Exchange, event: Event, *, ping: bool) -> Hearing:
-        """Begin to wait for a request's reply; do it before the request is accepted."""
+    def hear(self, exchange: Exchange, event: Event, shows: Shows | None = None) -> Hearing:
+        """Begin to wait for a request's reply; do it before the request is accepted.
+
+        In silences the client is shown a place in the waiting room, or at least a ping.
+        """
+        if event.tenant in self._limited:
+            exchange.promise = partial(self.quota_headers, event)
         wait = Wait(
             timeout_s=event.deadline - event.created if event.deadline else 0.0,
-            ping_s=self.pace.ping_s if ping else 0.0,
+            ping_s=self.pace.ping_s if shows else 0.0,
+            sign=partial(self._sign, event.id, shows) if shows else None,
             on_gone=self._cancel if self.settings.gateway.on_disconnect == "cancel" else None,
         )
         return Hearing(self.hearings, exchange, self.inbox.watch(event.id), wait)
 
-    def overhear(self, exchange: Exchange, watch: Watch) -> Hearing:
+    def overhear(self, exchange: Exchange, watch: Watch, shows: Shows) -> Hearing:
         """Begin to wait for the reply of a request that does not depend on this client."""
-        return Hearing(self.hearings, exchange, watch, Wait(ping_s=self.pace.ping_s))
+        sign = partial(self._sign, watch.request_id, shows)
+        return Hearing(self.hearings, exchange, watch, Wait(ping_s=self.pace.ping_s, sign=sign))
+
+    async def _sign(self, request_id: str, shows: Shows) -> bytes:
+        spot = await self._outlook.spot(request_id)
+        return shows(spot) if spot else PING
 
     async def _cancel(self, request_id: str) -> None:
         # What cannot be marked is drained, as it would be by default.

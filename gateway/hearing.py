@@ -36,8 +36,12 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
 
     #: Seconds until the client's timeout; 0: none.
     timeout_s: float = 0.0
-    #: Seconds of silence after which a comment is sent; 0: none.
+    #: Seconds of silence after which a sign of life is sent; 0: none. The first one settles the
+    #: status at 200, after which no refusal can be told by it: so the first is no sooner than the
+    #: others, although a client would like to know its place in the waiting room at once.
     ping_s: float = 0.0
+    #: Gives the sign of life.
+    sign: Callable[[], Awaitable[bytes]] | None = None
     #: What to do when the client goes away.
     on_gone: Callable[[str], Awaitable[None]] | None = None
 
@@ -129,10 +133,14 @@ class Hearing:
             self._timer = self._loop.call_at(min(due), self._look)
 
     async def _ping(self) -> None:
-        if self.exchange.finished:
+        exchange, began = self.exchange, self.exchange.wrote
+        sign = await self._wait.sign() if self._wait.sign else PING
+        if exchange.finished:
             return
-        await self.exchange.begin()
-        await self.exchange.write(PING)
+        await exchange.begin()
+        # While Redis was asked, frames may have gone out, or the end of the stream.
+        if not exchange.finished and exchange.wrote == began:
+            await exchange.write(sign)
 
     async def _listen(self) -> None:
         await self.exchange.until_gone()

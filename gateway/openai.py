@@ -4,23 +4,17 @@ from typing import Final
 
 import msgspec
 
-from gateway.asking import (
-    ChatBody,
-    EmbeddingsBody,
-    decode,
-    messages_checked,
-    priority_of,
-    wishes,
-)
+from gateway.asking import ChatBody, EmbeddingsBody, messages_checked
 from gateway.errors import CUT, RESTARTED, error_json, refuse
-from gateway.exchange import Exchange
+from gateway.exchange import JSON_TYPE, Exchange
 from gateway.gateway import Gateway
 from gateway.hearing import Hearing
-from gateway.sse import DONE, data
-from pipeline import clock
+from gateway.reading import event_of, read
+from gateway.sse import DONE, data, waiting
 from pipeline.catalog import ModelCard
 from pipeline.errors import Failure, ModelNotFound
 from pipeline.event import Event
+from pipeline.limits.estimate import of_chat, of_embeddings
 from pipeline.streams.inbox import Frame
 
 _chat: Final = msgspec.json.Decoder(ChatBody)
@@ -35,31 +29,16 @@ class OpenAI:
 
     async def chat_completions(self, exchange: Exchange) -> None:
         """POST /v1/chat/completions."""
-        gateway = self._gateway
-        tenant = gateway.callers.tenant_of(exchange)
-        body = await exchange.body(gateway.settings.gateway.max_body_bytes)
-        asked = decode(body, _chat)
+        reading = await read(self._gateway, exchange, _chat)
+        asked, body = reading.asked, reading.body
         messages_checked(asked.messages)
-        wished = wishes(exchange)
-        gateway.check_model(tenant, asked.model)
-        now = clock.now()
-        event = Event(
-            id=exchange.request_id,
-            model=asked.model,
-            body_bytes=len(body),
+        size = of_chat(body, asked)
+        event = msgspec.structs.replace(
+            event_of(self._gateway, reading, asked.model),
             stream=bool(asked.stream),
             include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
-            priority=priority_of(
-                asked.priority,
-                wished.priority,
-                asked.service_tier,
-                gateway.callers.priority_of(tenant),
-            ),
-            created=now,
-            deadline=now + gateway.timeout_s(wished),
-            tenant=tenant,
-            user=asked.safety_identifier or asked.user or "",
-            traceparent=wished.traceparent,
+            prompt_tokens=size.prompt_tokens,
+            output_tokens=size.output_tokens,
         )
         if event.stream:
             await self._stream(exchange, event, body)
@@ -68,25 +47,12 @@ class OpenAI:
 
     async def embeddings(self, exchange: Exchange) -> None:
         """POST /v1/embeddings."""
-        gateway = self._gateway
-        tenant = gateway.callers.tenant_of(exchange)
-        body = await exchange.body(gateway.settings.gateway.max_body_bytes)
-        asked = decode(body, _embeddings)
-        wished = wishes(exchange)
-        gateway.check_model(tenant, asked.model)
-        usual = gateway.callers.priority_of(tenant)
-        now = clock.now()
-        event = Event(
-            id=exchange.request_id,
+        reading = await read(self._gateway, exchange, _embeddings)
+        asked, body = reading.asked, reading.body
+        event = msgspec.structs.replace(
+            event_of(self._gateway, reading, asked.model),
             operation="embeddings",
-            model=asked.model,
-            body_bytes=len(body),
-            priority=priority_of(asked.priority, wished.priority, None, usual),
-            created=now,
-            deadline=now + gateway.timeout_s(wished),
-            tenant=tenant,
-            user=asked.user or "",
-            traceparent=wished.traceparent,
+            prompt_tokens=of_embeddings(body, asked.input).prompt_tokens,
         )
         await self._whole(exchange, event, body)
 
@@ -115,7 +81,7 @@ class OpenAI:
         return [card for card in self._gateway.catalog.cards() if may_use(tenant, card.id)]
 
     async def _whole(self, exchange: Exchange, event: Event, body: bytes) -> None:
-        hearing = self._gateway.hear(exchange, event, ping=False)
+        hearing = self._gateway.hear(exchange, event)
         try:
             # The `+` asks for the response itself with the closing.
             await self._gateway.ingress.accept(event, body, inbox=f"{self._gateway.name}+")
@@ -126,12 +92,13 @@ class OpenAI:
             if failure:
                 await refuse(exchange, failure)
             else:
-                await exchange.answer(200, frame.response)
+                headers = [JSON_TYPE, *await exchange.promised()]
+                await exchange.answer(200, frame.response, headers)
         finally:
             hearing.close()
 
     async def _stream(self, exchange: Exchange, event: Event, body: bytes) -> None:
-        hearing = self._gateway.hear(exchange, event, ping=True)
+        hearing = self._gateway.hear(exchange, event, shows=waiting)
         try:
             await self._gateway.ingress.accept(event, body, inbox=self._gateway.name)
             await Relay(hearing, event).run()

@@ -4,39 +4,30 @@ from typing import Final
 
 import msgspec
 
-from gateway.asking import (
-    Wishes,
-    decode,
-    messages_checked,
-    priority_of,
-    session_checked,
-    wishes,
-)
+from gateway.asking import Asked, messages_checked, session_checked
 from gateway.exchange import JSON_TYPE, TEXT_TYPE, Exchange
 from gateway.frames import Form, Place, Plain, Text
 from gateway.gateway import Gateway
-from gateway.records import task
+from gateway.reading import Reading, event_of, read
 from gateway.showing import Showing
 from pipeline import clock
 from pipeline.errors import BadRequest
 from pipeline.event import NO_BODY, Event
+from pipeline.limits.estimate import of_chat
 
 #: Fields of the body that are for us; everything else goes to the provider.
 _OURS: Final = frozenset({"message", "session_id", "priority", "system", "parameters"})
 
 
-class PlainBody(msgspec.Struct, frozen=True, kw_only=True):
+class PlainBody(Asked, frozen=True, kw_only=True):
     """What we read of the body; exactly one of message and messages."""
 
     message: str | None = None
     messages: msgspec.Raw = NO_BODY
     model: str | None = None
     session_id: str | None = None
-    priority: int | None = None
-    service_tier: str | None = None
     system: str | None = None
     parameters: dict[str, msgspec.Raw] | None = None
-    user: str | None = None
 
 
 class Queued(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,16 +47,16 @@ class PlainChat:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._default_model = gateway.settings.gateway.default_model
 
     async def chat(self, exchange: Exchange) -> None:
         """POST /chat: frames, or text alone for who accepts only that."""
-        wished = wishes(exchange)
-        event, body = await self._asked(exchange, wished, self._gateway.timeout_s(wished))
+        _, event, body = await self._asked(exchange)
         form: Form = Plain(event.id)
         as_text = exchange.header(b"accept").startswith("text/plain")
         if as_text:
             form, exchange.stream_type = Text(), TEXT_TYPE
-        hearing = self._gateway.hear(exchange, event, ping=not as_text)
+        hearing = self._gateway.hear(exchange, event, shows=None if as_text else form.waiting)
         try:
             await self._gateway.ingress.accept(event, body, inbox=self._gateway.name)
             whole = await Showing(hearing, form, Place(), cold=True).run()
@@ -76,47 +67,41 @@ class PlainChat:
 
     async def later(self, exchange: Exchange) -> None:
         """POST /chat/async: accepted is answered; the reply can be read as often as liked."""
-        wished = wishes(exchange)
-        event, body = await self._asked(exchange, wished, wished.timeout_s or 0.0)
+        reading, event, body = await self._asked(exchange)
+        # Nobody waits, so only the client's own timeout counts.
+        timeout_s = reading.wished.timeout_s
+        deadline = event.created + timeout_s if timeout_s else 0.0
+        event = msgspec.structs.replace(event, deadline=deadline)
         await self._gateway.ingress.accept(event, body)
         queued = Queued(
             task_id=event.id, session_id=event.session, stream_url=f"/stream/{event.session}"
         )
+        quotas = await self._gateway.quota_headers(event)
         location = (b"location", f"/chat/{event.id}".encode())
-        await exchange.answer(202, msgspec.json.encode(queued), [JSON_TYPE, location])
+        await exchange.answer(202, msgspec.json.encode(queued), [JSON_TYPE, location, *quotas])
 
     async def state(self, exchange: Exchange) -> None:
         """GET /chat/{task_id}."""
         gateway, request_id = self._gateway, exchange.path("task_id")
         record = await gateway.record(request_id, gateway.callers.tenant_of(exchange))
-        deltas = await gateway.deltas(request_id, record)
-        await exchange.answer(200, msgspec.json.encode(task(request_id, record, deltas)))
+        await exchange.answer(200, msgspec.json.encode(await gateway.state(request_id, record)))
 
-    async def _asked(
-        self, exchange: Exchange, wished: Wishes, timeout_s: float
-    ) -> tuple[Event, bytes]:
-        gateway = self._gateway
-        tenant = gateway.callers.tenant_of(exchange)
-        raw = await exchange.body(gateway.settings.gateway.max_body_bytes)
-        asked = decode(raw, _decoder)
-        model = asked.model or gateway.settings.gateway.default_model
-        gateway.check_model(tenant, model)
-        body = _body(raw, asked, model)
-        usual, now = gateway.callers.priority_of(tenant), clock.now()
-        event = Event(
-            id=exchange.request_id,
-            model=model,
+    async def _asked(self, exchange: Exchange) -> tuple[Reading[PlainBody], Event, bytes]:
+        """Read a request; gives the event and the OpenAI body that it stands for."""
+        reading = await read(self._gateway, exchange, _decoder)
+        asked = reading.asked
+        event = event_of(self._gateway, reading, asked.model or self._default_model)
+        body = _body(reading.body, asked, event.model)
+        size = of_chat(body)
+        event = msgspec.structs.replace(
+            event,
             body_bytes=len(body),
             stream=True,
-            priority=priority_of(asked.priority, wished.priority, asked.service_tier, usual),
-            created=now,
-            deadline=now + timeout_s if timeout_s else 0.0,
-            tenant=tenant,
-            user=asked.user or "",
             session=session_checked(asked.session_id) if asked.session_id else clock.new_id(),
-            traceparent=wished.traceparent,
+            prompt_tokens=size.prompt_tokens,
+            output_tokens=size.output_tokens,
         )
-        return event, body
+        return reading, event, body
 
 
 def _body(raw: bytes, asked: PlainBody, model: str) -> bytes:

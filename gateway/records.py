@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from gateway.errors import ErrorBody, error_body
+from gateway.waiting import Spot
 from pipeline import clock
 from pipeline.errors import Failure, RequestNotFound
 from pipeline.event import ENDED, Usage
@@ -90,8 +91,13 @@ def not_found(request_id: str) -> RequestNotFound:
     return RequestNotFound(f"No request has the id `{shown}`, or it is past its retention.")
 
 
-def task(request_id: str, record: Record, deltas: bytes = b"") -> Task:
-    """Tell a request's state; `deltas` are its chunks, for an answer that was not kept whole."""
+def task(
+    request_id: str, record: Record, *, deltas: bytes = b"", spot: Spot | None = None
+) -> Task:
+    """Tell a request's state; `deltas` are its chunks, for an answer that was not kept whole.
+
+    `spot` is its place in the waiting room.
+    """
     status = record.get("status", b"queued").decode()
     failure = record.get("failure")
     return Task(
@@ -103,8 +109,8 @@ def task(request_id: str, record: Record, deltas: bytes = b"") -> Task:
         started_at=_time(record, "started"),
         finished_at=_time(record, "finished"),
         attempts=int(record.get("attempts", b"0")),
-        position=None,
-        eta_s=None,
+        position=spot.position if spot else None,
+        eta_s=spot.eta_s if spot else None,
         result=_result(record, deltas) if status == "completed" else None,
         error=error_body(_decode_failure(failure), request_id) if failure else None,
         trace_id=_text(record, "trace_id"),

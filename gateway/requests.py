@@ -7,7 +7,7 @@ import msgspec
 from gateway.exchange import Exchange
 from gateway.frames import Chunks, place_of
 from gateway.gateway import Gateway
-from gateway.records import Record, journal, not_found, task, whereabouts
+from gateway.records import Record, journal, not_found, whereabouts
 from gateway.showing import Showing
 
 #: Fields of a record that are shown as they are, where they are there.
@@ -23,7 +23,7 @@ class Requests:
     async def show(self, exchange: Exchange) -> None:
         """GET /v1/requests/{id}: what `/chat/{task_id}` tells, and where the request is."""
         request_id, record = await self._record(exchange)
-        state = task(request_id, record, await self._gateway.deltas(request_id, record))
+        state = await self._gateway.state(request_id, record)
         told = msgspec.to_builtins(state, builtin_types=(msgspec.Raw,))
         shown = {"id": told.pop("task_id"), "object": "sluice.request", **told}
         shown |= {name: record[name].decode() for name in _TEXTS if name in record}
@@ -53,11 +53,11 @@ class Requests:
         if place.ends_turn:
             await exchange.answer(204, b"", ())
             return
-        watch = gateway.inbox.watch(request_id, place.entry)
-        hearing = gateway.overhear(exchange, watch)
+        watch, form = gateway.inbox.watch(request_id, place.entry), Chunks(request_id)
+        hearing = gateway.overhear(exchange, watch, form.waiting)
         try:
             await gateway.resume(watch)
-            await Showing(hearing, Chunks(request_id), place).run()
+            await Showing(hearing, form, place).run()
         finally:
             hearing.close()
         await exchange.finish()

@@ -65,9 +65,8 @@ class Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings, bound: socket.socket, pace: Pace | None = None) -> None:
+async def serve(gateway: Gateway, bound: socket.socket) -> None:
     """Serve on a listening socket until told to stop. Raises `StartError`."""
-    gateway = Gateway(settings, pace)
     await gateway.open()
     try:
         config = uvicorn.Config(

@@ -93,7 +93,7 @@ class _Reading:
             await self._exchange.write(form.gap())
             return True
         watch = self._gateway.inbox.watch(request_id, place.entry)
-        hearing = self._gateway.overhear(self._exchange, watch)
+        hearing = self._gateway.overhear(self._exchange, watch, form.waiting)
         try:
             await self._gateway.resume(watch)
             whole = await Showing(hearing, form, place).run()

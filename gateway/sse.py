@@ -4,12 +4,21 @@ OpenAI-shaped streams carry data alone: an `id:` or `event:` there makes officia
 Our own streams carry an `id:` by which a reader resumes.
 """
 
+import math
 from typing import Final
+
+from gateway.waiting import Spot
 
 DONE: Final = b"data: [DONE]\n\n"
 
 #: One newline: a blank line would end an event, which clients that know an id then emit empty.
 PING: Final = b": ping\n"
+
+
+def waiting(spot: Spot) -> bytes:
+    """Tell a place in the waiting room as a comment, which is a ping."""
+    eta = "" if spot.eta_s is None else f" eta_s={math.ceil(spot.eta_s)}"
+    return f": waiting position={spot.position}{eta}\n".encode()
 
 
 def data(lines: bytes) -> bytes:

@@ -98,35 +98,42 @@ def test_no_plan_repeats_a_deployment_or_misses_one(
         assert set(plan) == {f"p/{one}" for model in reached for one in graph[model][0]}
 
 
-@pytest.mark.parametrize(
-    ("provider", "own", "expected"),
-    [
-        ("{kind: vllm}", "{}", (0, 1)),
-        ("{kind: vllm, limits: {concurrency: 5}}", "{}", (5, 1)),
-        ("{kind: vllm, limits: {concurrency: 5}}", "{concurrency: 3}", (3, 1)),
-        ("{kind: vllm, limits: {concurrency: 5}, keys: [a]}", "{concurrency: 9}", (5, 1)),
-        ("{kind: vllm, limits: {concurrency: 5}, keys: [a, b]}", "{}", (0, 2)),
-        ("{kind: vllm, limits: {concurrency: 5}, keys: [a, b]}", "{concurrency: 9}", (9, 2)),
-        ("{kind: openai, limits: {concurrency: 5}, keys: [a, b]}", "{}", (5, 2)),
-        ("{kind: openai, limits_per: key, limits: {concurrency: 5}, keys: [a, b]}", "{}", (0, 2)),
-    ],
-)
-def test_the_tighter_of_the_limits_counts(
-    make: Make, provider: str, own: str, expected: tuple[int, int]
-) -> None:
-    text = ONE_MODEL.replace("model: m", f"model: m, limits: {own}")
-    catalog = make(text % provider)
-    concurrency, keys = expected
-    assert catalog.candidates("fast") == (
-        Candidate(deployment="p/m", concurrency=concurrency, keys=keys),
-    )
-    assert catalog.deployment("p/m").concurrency == concurrency
+def test_only_the_order_strategy_ranks_a_models_own_deployments(make: Make) -> None:
+    catalog = make("""
+providers: {p: {kind: vllm}}
+models:
+  quality:
+    strategy: least_busy
+    deployments: [{provider: p, model: a}, {provider: p, model: b}]
+    fallbacks: [fast]
+  fast: {deployments: [{provider: p, model: c}, {provider: p, model: d}, {provider: p, model: a}]}
+""")
+    ranks = [(one.deployment, one.rank) for one in catalog.candidates("quality")]
+    assert ranks == [("p/a", 0), ("p/b", 0), ("p/c", 1), ("p/d", 2)]
+    assert [one.rank for one in catalog.candidates("fast")] == [0, 1, 2]
+
+
+def test_keys_have_public_names_that_tell_nothing_of_them(make: Make) -> None:
+    catalog = make(ONE_MODEL % "{kind: openai, keys: [sk-one, sk-two]}")
+    first, second = catalog.key_ids("p")
+    assert first != second
+    assert all(name.startswith("p:") and len(name) == 10 for name in (first, second))
+    key = catalog.key("p", second)
+    assert key is not None
+    assert key.reveal() == "sk-two"
+    assert catalog.key("p", "p:00000000") is None
+
+
+def test_a_provider_without_keys_is_called_without(make: Make) -> None:
+    catalog = make(ONE_MODEL % "{kind: vllm}")
+    assert catalog.key_ids("p") == ("p:",)
+    assert catalog.key("p", "p:") is None
 
 
 def test_a_provider_may_serve_any_model_name(make: Make) -> None:
     catalog = make(ONE_MODEL % "{kind: vllm, any_model: true, limits: {concurrency: 4}}")
     model = "p/sim:ttft_ms=200,tps=50/x"
-    assert catalog.candidates(model) == (Candidate(deployment=model, concurrency=4),)
+    assert catalog.candidates(model) == (Candidate(deployment=model),)
     assert catalog.deployment(model).model == "sim:ttft_ms=200,tps=50/x"
     assert catalog.deployment(model).provider == "p"
     assert model in catalog

@@ -232,6 +232,7 @@ end
 
 -- A limit that the provider does not tell is found: a tenth less where it refused, a hundredth
 -- more for every ten seconds without a refusal.
+local FEWEST_TO_TELL = 10
 local function back_off(scope, limited, told)
   local use = use_of(scope)
   if limited == 'requests' and told.room then limited = 'concurrency' end
@@ -240,6 +241,8 @@ local function back_off(scope, limited, told)
   local function lower(field, current) use[field] = math.max(1, math.floor((use[field] >= 0 and use[field] or current) * 0.9)) end
   count_minute(use, 0)
   use[REQUESTS] = use[REQUESTS] - 1
+  -- Of so few requests nobody can tell a rate: the provider's hint and its rest are all we know.
+  if limited ~= 'concurrency' and use[REQUESTS] + use[REQUESTS_BEFORE] < FEWEST_TO_TELL then return end
   if limited == 'requests' then lower(FOUND_RPM, use[REQUESTS] + use[REQUESTS_BEFORE] * part) end
   if limited == 'tokens' then lower(FOUND_TPM, use[TOKENS] + use[TOKENS_BEFORE] * part) end
   if limited == 'concurrency' then lower(FOUND_CONCURRENCY, use[LEASES]) end

@@ -99,7 +99,7 @@ def _unreachable(refusal: Refusal, event: Event) -> Failure:
         status=429,
         cause="limited",
         retry_after_s=max(1.0, refusal.reset_s),
-        metadata={"source": "provider", "eta_s": round(refusal.reset_s, 3)},
+        metadata={"source": "provider", "eta_s": round(refusal.reset_s, 3), **_last(event)},
     )
 
 
@@ -109,8 +109,16 @@ def _dead(_: Refusal, event: Event) -> Failure:
         code="upstream_credentials_exhausted",
         status=502,
         cause="exhausted",
-        metadata={"source": "provider"},
+        metadata={"source": "provider", "attempts": event.attempts, **_last(event)},
     )
+
+
+def _last(event: Event) -> dict[str, object]:
+    """Tell how the last call ended, if there was one."""
+    last = event.failure
+    if last is None:
+        return {}
+    return {"last": {"cause": last.cause, "status": last.status, "code": last.code}}
 
 
 def _facts(refusal: Refusal, _: Event) -> dict[str, object]:

@@ -1,70 +1,114 @@
-"""What the tests of admission share: requests with a plan, and processes that admit them."""
+"""What the tests of the limits share: a configuration, processes that admit, and looks into Redis."""
 
+import json
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 
-from pipeline.event import Candidate, Event, Lease
+from pipeline import clock
+from pipeline import event as events
+from pipeline.catalog import Catalog
+from pipeline.event import Event, Lease
 from pipeline.limits.admission import Admission
+from pipeline.limits.tickets import Refusal, Settlement, Waiting
+from pipeline.settings.load import Settings, load
 from tests.streams import rig
-from tests.streams.rig import NAMES, Client, make_event
+from tests.streams.rig import NAMES, Client
+
+Section = Mapping[str, object]
+
+#: What a call ends with that used as many tokens as it was said to.
+DONE: Final = Settlement(ending="answered", prompt_tokens=10, completion_tokens=10)
+AGAIN: Final = Settlement(ending="again")
+FAILED: Final = Settlement(ending="failed")
 
 
-def ask(request_id: str, *plan: Candidate, **changes: object) -> Event:
-    """Make a request that may go to these candidates: p/a with one call at once unless told."""
-    return make_event(request_id, plan=plan or (one(),), **changes)
-
-
-def one(deployment: str = "p/a", concurrency: int = 1, keys: int = 1) -> Candidate:
-    """Make a candidate."""
-    return Candidate(deployment=deployment, concurrency=concurrency, keys=keys)
+def configured(directory: Path, **sections: object) -> Settings:
+    """Load a configuration; `limits` are those of the one deployment of the model `m`."""
+    limits = sections.pop("limits", {})
+    provider: Section = {"kind": "simulated", "base_url": "http://127.0.0.1:1/v1"}
+    tree: dict[str, object] = {
+        "gateway": {"default_model": "m"},
+        "providers": {"p": provider},
+        "models": {"m": {"deployments": [{"provider": "p", "model": "a", "limits": limits}]}},
+        **sections,
+    }
+    file = directory / "sluice.yaml"
+    file.write_text(json.dumps(tree))
+    return load(file, environ={})
 
 
 def leased(event: Event, lease: Lease) -> Event:
-    """Give an event its lease, as the gate does."""
-    return msgspec.structs.replace(event, lease=lease)
+    """Give an event its lease and the generation of its call, as the hops do."""
+    return msgspec.structs.replace(
+        event, lease=lease, generation=event.next_generation, attempts=event.attempts + 1
+    )
 
 
-def leases(client: Client, deployment: str = "p/a") -> list[str]:
-    """List the tickets that hold a lease on a deployment."""
-    return [
-        ticket.decode() for ticket in client.zrange(f"{NAMES.limits}:lease:{deployment}", 0, -1)
-    ]
+class Gate:
+    """One process's admission, as its gate and call use it."""
+
+    def __init__(self, admission: Admission, catalog: Catalog, client: Client) -> None:
+        self.admission = admission
+        self.catalog = catalog
+        self.client = client
+
+    def ask(self, request_id: str, model: str = "m", **changes: object) -> Event:
+        """Make a request with its plan; 10 tokens of a prompt and 10 of an answer."""
+        tokens = {"prompt_tokens": 10, "output_tokens": 10, "created": clock.now()}
+        plan = self.catalog.candidates(model)
+        return rig.make_event(request_id, model=model, plan=plan, **{**tokens, **changes})
+
+    async def take(self, request: Event | str, **changes: object) -> Event:
+        """Take a lease that has to be there."""
+        event = self.ask(request, **changes) if isinstance(request, str) else request
+        verdict = await self.admission.admit(event)
+        assert isinstance(verdict, Lease), verdict
+        return leased(event, verdict)
+
+    async def wait(self, *request_ids: str, **changes: object) -> None:
+        """Take a place to wait at for each, and park it."""
+        for request_id in request_ids:
+            event = self.ask(request_id, **changes)
+            verdict = await self.admission.admit(event)
+            assert isinstance(verdict, Waiting), verdict
+            self.client.hset(NAMES.parked, request_id, events.encode(event))
+
+    async def refused(self, request: Event | str, **changes: object) -> Refusal:
+        """Be refused."""
+        event = self.ask(request, **changes) if isinstance(request, str) else request
+        verdict = await self.admission.admit(event)
+        assert isinstance(verdict, Refusal), verdict
+        return verdict
+
+    async def end(self, event: Event, end: Settlement = DONE) -> None:
+        """Settle a call."""
+        await self.admission.settle(event, end)
 
 
-def waiting(client: Client, room: str = "p/a") -> list[str]:
-    """List the tickets in a room, the first to go first."""
-    return [ticket.decode() for ticket in client.zrange(f"{NAMES.limits}:room:{room}", 0, -1)]
+class Gates:
+    """Several processes' gates, each on a connection of its own, under one configuration."""
 
-
-def woken(client: Client) -> list[str]:
-    """List the requests that came back to the gate, and those that will."""
-    marked = [
-        name.decode() for name, mark in client.hgetall(NAMES.parked).items() if mark == b"woken"
-    ]
-    return rig.ids(client, "gate") + marked
-
-
-def advance(client: Client, seconds: float) -> None:
-    """Move the virtual clock."""
-    client.set(NAMES.clock, float(client.get(NAMES.clock) or 0) + seconds)
-
-
-class Processes:
-    """Several processes' admissions, each on a connection of its own."""
-
-    def __init__(self, url: str, count: int) -> None:
+    def __init__(self, url: str, client: Client, settings: Settings, count: int = 1) -> None:
         self._url = url
+        self._client = client
+        self._settings = settings
         self._count = count
         self._stack = AsyncExitStack()
-        self.admissions: list[Admission] = []
+        self.gates: list[Gate] = []
 
     async def __aenter__(self) -> Self:
+        catalog = Catalog(self._settings)
         for n in range(self._count):
             link = await self._stack.enter_async_context(rig.linked(self._url, f"p{n}"))
-            self.admissions.append(Admission(link, NAMES))
+            admission = Admission(link, NAMES, self._settings, catalog)
+            self._stack.push_async_callback(admission.settled)
+            self.gates.append(Gate(admission, catalog, self._client))
+        await self.gates[0].admission.publish()
         return self
 
     async def __aexit__(
@@ -74,3 +118,36 @@ class Processes:
         trace: TracebackType | None,
     ) -> None:
         await self._stack.aclose()
+
+    @property
+    def first(self) -> Gate:
+        """The first gate."""
+        return self.gates[0]
+
+
+def tickets(client: Client) -> dict[str, dict[str, object]]:
+    """List all tickets."""
+    packed = client.hgetall(f"{NAMES.limits}:tickets")
+    return {name.decode(): msgspec.msgpack.decode(ticket) for name, ticket in packed.items()}
+
+
+def in_state(client: Client, state: str) -> list[str]:
+    """List the tickets in a state, in the order of their coming."""
+    found = [(t["order"], name) for name, t in tickets(client).items() if t["state"] == state]
+    return [name for _, name in sorted(found, key=str)]
+
+
+def use(client: Client, scope: str) -> list[float]:
+    """Read what is used of a scope, by the numbers of `ground.lua` less one."""
+    packed = client.get(f"{NAMES.limits}:use:{scope}")
+    return list(msgspec.msgpack.decode(packed)) if packed else []
+
+
+def woken(client: Client) -> list[str]:
+    """List the requests that came back to the gate, and those that will."""
+    return rig.ids(client, "gate") + [name.decode() for name in client.hkeys(NAMES.woken)]
+
+
+def advance(client: Client, seconds: float) -> None:
+    """Move the virtual clock."""
+    client.set(NAMES.clock, float(client.get(NAMES.clock) or 0) + seconds)

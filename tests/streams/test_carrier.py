@@ -33,7 +33,7 @@ def closing_of(client: Client, request_id: str = "r1") -> Closing:
 
 
 async def test_forward_moves_the_event_with_its_line(link: Link, client: Client) -> None:
-    lease = Lease(deployment="p/m", key=2)
+    lease = Lease(deployment="p/m", key="p:12345678")
     async with desk(link, client) as here:
         run = here.deliver("gate", make_event(plan=(Candidate(deployment="p/m"),)))
         await here.carry((run, Forward(msgspec.structs.replace(run.event, lease=lease), "call")))
@@ -80,7 +80,7 @@ async def test_a_wait_is_parked_until_it_is_woken(link: Link, client: Client) ->
 
 
 async def test_who_was_woken_before_it_parked_does_not_park(link: Link, client: Client) -> None:
-    client.hset(NAMES.parked, "r1", "woken")
+    client.hset(NAMES.woken, "r1", "1.0")
     async with desk(link, client) as here:
         run = here.deliver("gate", make_event())
         await here.carry((run, Wait(run.event)))

@@ -37,7 +37,7 @@ async def test_who_has_stopped_waiting_disturbs_nobody(link: Link) -> None:
 
 async def test_a_script_that_redis_forgot_is_sent_again(link: Link, client: Client) -> None:
     for _ in range(2):
-        assert await link.run(WAKE, ["t:parked"], ["t"]) == 0
+        assert await link.run(WAKE, ["t:parked"], ["t", "1.0"]) == 0
         client.script_flush()
 
 

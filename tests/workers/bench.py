@@ -24,7 +24,8 @@ from workers.providers.upstream import Upstream
 MODELS: Final[Mapping[str, Sequence[str]]] = {
     "plain": ["one:tokens=3"],
     "spare": ["two:error=503", "three:tokens=3"],
-    "broken": ["four:error=500", "five:error=429"],
+    "broken": ["four:error=500", "five:error=503"],
+    "busy": ["ten:error=429,retry_after_ms=1500"],
     "refusing": ["six:error=400", "three:tokens=3"],
     "locked": ["seven:error=401"],
     "cut": ["eight:cut_at=2,tokens=9,tps=200", "three:tokens=3"],
@@ -54,7 +55,7 @@ class Bench:
         self.cancelled: set[str] = set()
         self.bodies: dict[str, bytes] = {}
         self.catalog = Catalog(settings)
-        self.admission = Admission(link, NAMES)
+        self.admission = Admission(link, NAMES, settings, self.catalog)
         self.upstream = Upstream()
         self.means = Means(
             catalog=self.catalog,
@@ -91,7 +92,9 @@ class Bench:
 async def bench(link: Link, settings: Settings) -> AsyncIterator[Bench]:
     """Set up a bench and close its connections."""
     here = Bench(link, settings)
+    await here.admission.publish()
     try:
         yield here
     finally:
+        await here.admission.settled()
         await here.upstream.close()

@@ -7,15 +7,17 @@ import pytest
 
 from pipeline import clock
 from pipeline.errors import Failure
-from pipeline.event import NO_BODY, Event
+from pipeline.event import NO_BODY, Event, Line, written
+from pipeline.limits.tickets import Waiting
 from pipeline.outcome import Die, Forward, Outcome
 from pipeline.streams.inbox import TURN
-from tests.limits.rooms import leases
+from tests.limits.rooms import advance, in_state
 from tests.providers.simulated_process import SimulatedProcess
 from tests.streams import rig
 from tests.streams.rig import NAMES, Client
 from tests.workers.bench import MODELS, Bench
-from workers.call import call
+from workers.call import MAX_LIMITED, call
+from workers.gate import gate
 
 pytestmark = pytest.mark.anyio
 
@@ -35,8 +37,9 @@ def died(outcome: Outcome) -> Failure:
     return outcome.failure
 
 
-def nothing_held(client: Client) -> bool:
-    return not client.exists(f"{NAMES.limits}:leases")
+async def nothing_held(here: Bench, client: Client) -> bool:
+    await here.admission.settled()
+    return not in_state(client, "lease")
 
 
 async def test_an_answer_goes_to_respond_with_the_whole_response(
@@ -55,7 +58,7 @@ async def test_an_answer_goes_to_respond_with_the_whole_response(
     assert outcome.facts["deployment"] == "sim/one:tokens=3"
     assert outcome.facts["upstream_id"] == response["id"]
     assert reply_of(client) == []
-    assert nothing_held(client)
+    assert await nothing_held(here, client)
 
 
 @pytest.mark.parametrize("asked", [False, True])
@@ -74,7 +77,7 @@ async def test_a_stream_writes_its_deltas_and_usage_to_who_asked_for_it(
     assert outcome.event.usage is not None
     assert msgspec.json.decode(outcome.response)["object"] == "chat.completion"
     assert outcome.facts["first_delta_ms"]
-    assert nothing_held(client)
+    assert await nothing_held(here, client)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -88,7 +91,7 @@ async def test_a_failed_deployment_sends_back_to_the_gate_for_the_next(
     assert outcome.event.tried == (f"sim/{MODELS['spare'][0]}",)
     assert outcome.event.lease is None
     assert outcome.facts["cause"] == "overloaded"
-    assert nothing_held(client)
+    assert await nothing_held(here, client)
     assert reply_of(client) == []
     again = await call(await here.leased(outcome.event), means=here.means)
     assert isinstance(again, Forward)
@@ -96,6 +99,23 @@ async def test_a_failed_deployment_sends_back_to_the_gate_for_the_next(
     assert again.event.failure is None
     assert again.event.attempts == 2
     assert again.event.generation > outcome.event.generation
+
+
+async def test_a_deployment_that_is_over_its_rate_is_asked_again_when_it_has_rested(
+    here: Bench, client: Client
+) -> None:
+    event = await here.accepted("busy")
+    for _ in range(MAX_LIMITED - 1):
+        outcome = await call(event, means=here.means)
+        assert isinstance(outcome, Forward)
+        assert (outcome.to, outcome.event.tried) == ("gate", ())
+        verdict = await here.admission.admit(outcome.event)
+        assert isinstance(verdict, Waiting)
+        line = Line(hop="call", start=0, end=0, facts=outcome.facts)
+        advance(client, 2)
+        await here.admission.sweep()
+        event = await here.leased(written(outcome.event, line))
+    assert died(await call(event, means=here.means)).code == "provider_exhausted"
 
 
 async def test_when_every_candidate_failed_the_client_is_told_the_last_reason(
@@ -109,12 +129,19 @@ async def test_when_every_candidate_failed_the_client_is_told_the_last_reason(
     assert failure.metadata["tried"] == [f"sim/{model}" for model in MODELS["broken"]]
     last = failure.metadata["last"]
     assert isinstance(last, dict)
-    assert last["cause"] == "rate_limited"
-    assert nothing_held(client)
+    assert last["cause"] == "overloaded"
+    assert await nothing_held(here, client)
 
 
 async def test_refused_keys_alone_are_told_as_such(here: Bench) -> None:
-    failure = died(await call(await here.accepted("locked"), means=here.means))
+    outcome = await call(await here.accepted("locked"), means=here.means)
+    assert isinstance(outcome, Forward)
+    failure = died(await gate(outcome.event, admission=here.admission))
+    assert failure.metadata["last"] == {
+        "cause": "credentials",
+        "status": 502,
+        "code": "upstream_credentials",
+    }
     assert (failure.status, failure.code) == (502, "upstream_credentials_exhausted")
 
 
@@ -123,7 +150,7 @@ async def test_a_request_that_the_provider_refuses_is_not_tried_elsewhere(
 ) -> None:
     failure = died(await call(await here.accepted("refusing"), means=here.means))
     assert (failure.status, failure.cause) == (400, "bad_request")
-    assert nothing_held(client)
+    assert await nothing_held(here, client)
 
 
 async def test_a_stream_that_is_cut_after_deltas_is_not_begun_elsewhere(
@@ -137,7 +164,7 @@ async def test_a_stream_that_is_cut_after_deltas_is_not_begun_elsewhere(
         "interrupted",
     )
     assert outcome.event.deltas == len(reply_of(client)) > 0
-    assert nothing_held(client)
+    assert await nothing_held(here, client)
 
 
 async def test_a_cancelled_stream_ends(here: Bench, client: Client) -> None:
@@ -147,7 +174,7 @@ async def test_a_cancelled_stream_ends(here: Bench, client: Client) -> None:
     client.hset(NAMES.record("r1"), "cancel", "1")
     failure = died(await asyncio.wait_for(running, 3))
     assert (failure.code, failure.cause) == ("cancelled", "cancelled")
-    assert nothing_held(client)
+    assert await nothing_held(here, client)
 
 
 async def test_a_request_cancelled_before_its_call_is_not_called(
@@ -158,14 +185,14 @@ async def test_a_request_cancelled_before_its_call_is_not_called(
     before = provider.counts()
     assert died(await call(event, means=here.means)).cause == "cancelled"
     assert provider.counts() == before
-    assert nothing_held(client)
+    assert await nothing_held(here, client)
 
 
 async def test_an_overdue_request_is_not_called(here: Bench, client: Client) -> None:
     event = await here.accepted("plain")
     late = msgspec.structs.replace(event, deadline=clock.now() - 1)
     assert died(await call(late, means=here.means)).code == "queue_timeout"
-    assert nothing_held(client)
+    assert await nothing_held(here, client)
 
 
 async def test_a_large_body_is_fetched_for_the_call(here: Bench) -> None:
@@ -180,7 +207,7 @@ async def test_a_large_body_that_is_gone_ends_the_request(here: Bench, client: C
     event = msgspec.structs.replace(await here.accepted("plain"), body=NO_BODY)
     failure = died(await call(event, means=here.means))
     assert (failure.status, failure.code) == (500, "body_lost")
-    assert nothing_held(client)
+    assert await nothing_held(here, client)
 
 
 async def test_a_call_that_is_run_again_shuts_out_the_first(here: Bench, client: Client) -> None:
@@ -194,7 +221,7 @@ async def test_a_call_that_is_run_again_shuts_out_the_first(here: Bench, client:
     assert generations == sorted(generations)
     assert set(generations) == {event.next_generation, again.next_generation}
     # The first one's late end leaves the lease to the call that is under way.
-    assert leases(client, f"sim/{MODELS['long'][0]}") == ["1.r1"]
+    assert in_state(client, "lease") == ["1.r1"]
     second.cancel()
     await asyncio.gather(second, return_exceptions=True)
 
@@ -207,4 +234,4 @@ async def test_a_call_that_is_given_up_leaves_its_lease_to_the_claimer(
     await rig.until(lambda: client.xlen(NAMES.reply("r1")))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert leases(client, f"sim/{MODELS['long'][0]}") == ["1.r1"]
+    assert in_state(client, "lease") == ["1.r1"]
