@@ -13,6 +13,7 @@ from gateway.openai import OpenAI
 from gateway.plain import PlainChat
 from gateway.requests import Requests
 from gateway.sessions import Sessions
+from gateway.stats import StatsRoute
 from pipeline.errors import RouteNotFound
 
 ROUTES: Final = (
@@ -29,6 +30,7 @@ ROUTES: Final = (
     "GET /v1/requests/{id}/stream",
     "GET /health",
     "GET /health/full",
+    "GET /stats",
 )
 
 
@@ -50,6 +52,7 @@ def build(gateway: Gateway) -> Router:
         _get("/v1/models/{id:path}", openai.model),
         _get("/health", health.alive),
         _get("/health/full", health.full),
+        _get("/stats", StatsRoute(gateway).stats),
         _get("/", _welcome),
     ]
     missing = Endpoint(get=_not_found, post=_not_found, other=_not_found)

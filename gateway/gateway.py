@@ -22,6 +22,7 @@ from pipeline import clock
 from pipeline.catalog import Catalog
 from pipeline.errors import ModelNotFound, RedisUnavailable, StartError
 from pipeline.event import Event
+from pipeline.limits.view import View
 from pipeline.names import Names
 from pipeline.settings.load import Settings
 from pipeline.streams.inbox import Inbox, Watch
@@ -56,9 +57,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 class Gateway:
     """One gateway process: open it on its event loop, close it there."""
 
-    def __init__(
-        self, settings: Settings, pace: Pace | None = None, sight: Sight | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, pace: Pace | None = None, sight: Sight = View) -> None:
         self.settings = settings
         self.pace = pace or Pace()
         self.names = Names(settings.redis.namespace)
@@ -69,8 +68,7 @@ class Gateway:
         self.link = Link(url, name=f"sluice-gateway-{self.name}")
         self.inbox = Inbox(url, self.link, self.names, self.name)
         self.ingress = Ingress(self.link, self.names)
-        view = sight(self.link, self.names) if sight else None
-        self._outlook = Outlook(self.link, self.names, view)
+        self._outlook = Outlook(self.link, self.names, sight(self.link, self.names))
         self._limited = limited(settings.tenants)
         self.hearings: set[Hearing] = set()
         #: Whether everyone has been told that this gateway stops.

@@ -135,8 +135,6 @@ class Hearing:
     async def _ping(self) -> None:
         exchange, began = self.exchange, self.exchange.wrote
         sign = await self._wait.sign() if self._wait.sign else PING
-        if exchange.finished:
-            return
         await exchange.begin()
         # While Redis was asked, frames may have gone out, or the end of the stream.
         if not exchange.finished and exchange.wrote == began:

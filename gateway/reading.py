@@ -3,7 +3,7 @@
 What is the same for every route is here; what its body means, each route says itself.
 """
 
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -14,11 +14,9 @@ from gateway.gateway import Gateway
 from pipeline import clock
 from pipeline.errors import BadRequest
 from pipeline.event import Event
+from pipeline.streams.intake import MAX_USER_CHARACTERS
 
 T = TypeVar("T", bound=Asked)
-
-#: Users are told apart in Redis by names that clients choose.
-_USER_CHARACTERS: Final = 256
 
 
 class Reading(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
@@ -70,16 +68,20 @@ def event_of(gateway: Gateway, reading: Reading[T], model: str) -> Event:
 
 def _user(header: str, reading: Reading[T]) -> str:
     asked = reading.asked
-    named = asked.safety_identifier or asked.user
-    place, param = "'user'", "user"
     if asked.safety_identifier:
-        place, param = "'safety_identifier'", "safety_identifier"
-    if not named:
-        named, place, param = _header(reading.exchange, header), f"The header {header}", None
-    if len(named) > _USER_CHARACTERS:
-        text = f"{place} has {len(named)} characters; a user's name has {_USER_CHARACTERS} at most."
-        raise BadRequest(text, param=param)
-    return named
+        return _bounded(asked.safety_identifier, "'safety_identifier'", "safety_identifier")
+    if asked.user:
+        return _bounded(asked.user, "'user'", "user")
+    return _bounded(_header(reading.exchange, header), f"The header {header}", None)
+
+
+def _bounded(user: str, place: str, param: str | None) -> str:
+    if len(user) > MAX_USER_CHARACTERS:
+        raise BadRequest(
+            f"{place} has {len(user)} characters; a user's name has {MAX_USER_CHARACTERS} at most.",
+            param=param,
+        )
+    return user
 
 
 def _header(exchange: Exchange, name: str) -> str:

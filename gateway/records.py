@@ -91,9 +91,7 @@ def not_found(request_id: str) -> RequestNotFound:
     return RequestNotFound(f"No request has the id `{shown}`, or it is past its retention.")
 
 
-def task(
-    request_id: str, record: Record, *, deltas: bytes = b"", spot: Spot | None = None
-) -> Task:
+def task(request_id: str, record: Record, *, deltas: bytes = b"", spot: Spot | None = None) -> Task:
     """Tell a request's state; `deltas` are its chunks, for an answer that was not kept whole.
 
     `spot` is its place in the waiting room.

@@ -8,7 +8,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ import uvicorn
 import uvloop
 
 from gateway.app import build
-from gateway.gateway import Gateway, Pace
+from gateway.gateway import Gateway
 from gateway.listening import address_of, inherited, listen
 from pipeline.errors import SluiceError, StartError
 from pipeline.settings.load import Settings, is_loopback, load
@@ -33,6 +33,10 @@ _YOUNG_OBJECTS: Final = 20_000
 
 #: What is left of the grace for telling everyone that it is over, in seconds.
 _FAREWELL_S: Final = 2
+
+
+#: Makes the gateway, on the loop that it is to run on; tests make theirs in their own way.
+Make = Callable[[Settings], Gateway]
 
 
 class Server(uvicorn.Server):
@@ -65,8 +69,9 @@ class Server(uvicorn.Server):
         yield
 
 
-async def serve(gateway: Gateway, bound: socket.socket) -> None:
+async def serve(settings: Settings, bound: socket.socket, make: Make = Gateway) -> None:
     """Serve on a listening socket until told to stop. Raises `StartError`."""
+    gateway = make(settings)
     await gateway.open()
     try:
         config = uvicorn.Config(
@@ -98,7 +103,7 @@ def _calm_collector() -> None:
     gc.set_threshold(_YOUNG_OBJECTS, 20, 50)
 
 
-def run(settings: Settings, *, fd: int | None = None, pace: Pace | None = None) -> None:
+def run(settings: Settings, *, fd: int | None = None, make: Make = Gateway) -> None:
     """Run a gateway in this process, on its own socket or one that was handed down as `fd`.
 
     Returns after SIGTERM or SIGINT. Raises `StartError` with one line when it cannot start.
@@ -114,7 +119,7 @@ def run(settings: Settings, *, fd: int | None = None, pace: Pace | None = None) 
     else:
         bound = inherited(fd)
     with bound:
-        uvloop.run(serve(settings, bound, pace))
+        uvloop.run(serve(settings, bound, make))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

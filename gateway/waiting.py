@@ -23,6 +23,10 @@ from pipeline.streams.link import Link
 #: An answer is not held up longer than this for what stands beside it, in seconds.
 PATIENCE_S: Final = 0.5
 
+#: What keeps something from being told, and must keep nothing else; the last comes of a gate of
+#: another version.
+_UNTOLD: Final = (redis.exceptions.RedisError, TimeoutError, msgspec.MsgspecError)
+
 _UNLIMITED: Final = TenantLimits()
 
 
@@ -58,31 +62,27 @@ Sight = Callable[[Link, Names], View]
 class Outlook:
     """Asks the view, for those alone to whom it has something to tell."""
 
-    def __init__(self, link: Link, names: Names, view: View | None) -> None:
+    def __init__(self, link: Link, names: Names, view: View) -> None:
         self._link = link
         self._names = names
         self._view = view
 
     async def headers(self, event: Event) -> Headers:
         """Give the headers that tell the state of a client's limits, where it can be had."""
-        if self._view is None:
-            return ()
         try:
             async with asyncio.timeout(PATIENCE_S):
                 return quota_headers(await self._view.quotas(event))
-        except (redis.exceptions.RedisError, TimeoutError):
+        except _UNTOLD:
             return ()
 
     async def spot(self, request_id: str) -> Spot | None:
         """Tell a request's place in the waiting room, where it has one that can be had."""
-        if self._view is None:
-            return None
         try:
             async with asyncio.timeout(PATIENCE_S):
                 parked = await self._link.call("HGET", self._names.parked, request_id)
                 # The ticket is the leg's: only the event knows how often it was retried.
                 return await self._view.place(ticket_of(events.decode(parked))) if parked else None
-        except (redis.exceptions.RedisError, TimeoutError, msgspec.MsgspecError):
+        except _UNTOLD:
             return None
 
 

@@ -15,6 +15,7 @@ from pipeline import clock
 from pipeline import event as events
 from pipeline.errors import BadRequest, Failure, SluiceError
 from pipeline.event import Event
+from pipeline.limits.estimate import of_chat, of_embeddings
 from pipeline.names import EVENT_FIELD, MAX_PRIORITY, MIN_PRIORITY, Lane
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -31,6 +32,9 @@ _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 #: One year: a longer timeout would overflow a deadline somewhere.
 MAX_TIMEOUT_S: Final = 31_536_000
+
+#: Users are told apart in Redis by names that clients choose.
+MAX_USER_CHARACTERS: Final = 256
 
 #: Fields of a producer's event that are for us and not for the provider.
 OUR_FIELDS: Final = frozenset(
@@ -67,6 +71,7 @@ class _Request(msgspec.Struct, kw_only=True):
     timeout_s: float | None = None
     tenant: str | None = None
     user: str | None = None
+    safety_identifier: str | None = None
     session_id: str | None = None
     metadata: msgspec.Raw = events.NO_BODY
     traceparent: str | None = None
@@ -137,11 +142,11 @@ def _from_producer(payload: bytes, lane: Lane, minted: str, default_model: str) 
         raise BadRequest(f"`timeout_s` is {timeout_s:g}; it goes from 0 (none) to {MAX_TIMEOUT_S}")
     now = clock.now()
     body = _body(payload, request, model)
+    embeds = _given(request.input) and not _given(request.messages)
+    size = of_embeddings(body, request.input) if embeds else of_chat(body)
     return Event(
         id=request_id,
-        operation="embeddings"
-        if _given(request.input) and not _given(request.messages)
-        else "chat",
+        operation="embeddings" if embeds else "chat",
         model=model,
         body=msgspec.Raw(body),
         body_bytes=len(body),
@@ -151,13 +156,22 @@ def _from_producer(payload: bytes, lane: Lane, minted: str, default_model: str) 
         created=now,
         deadline=now + timeout_s if timeout_s else 0.0,
         tenant=request.tenant or "",
-        user=request.user or "",
+        user=_user(request),
+        prompt_tokens=size.prompt_tokens,
+        output_tokens=size.output_tokens,
         session=request.session_id or "",
         reply_to=request.reply_to or request.callback_queue or "",
         metadata=request.metadata,
         traceparent=request.traceparent or "",
         direct=True,
     )
+
+
+def _user(request: _Request) -> str:
+    user = request.safety_identifier or request.user or ""
+    if len(user) > MAX_USER_CHARACTERS:
+        raise BadRequest(f"`user` has {len(user)} characters; {MAX_USER_CHARACTERS} are the most")
+    return user
 
 
 def _body(payload: bytes, request: _Request, model: str) -> bytes:

@@ -108,7 +108,8 @@ def starter(spawn: Spawn, directory: Path, redis_url: str) -> StartHouse:
         }
         if standin:
             spawn([sys.executable, "-m", "tests.gateway.standin", where], name="standin")
-        module = [sys.executable, "-m", "tests.gateway.gateway_process", pace]
+        sight = "standin" if standin else "real"
+        module = [sys.executable, "-m", "tests.gateway.gateway_process", pace, sight]
         process = spawn(module, environment, name="gateway")
         process.await_output("Gateway listens on")
         return House(process, port, where)

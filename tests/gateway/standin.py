@@ -168,6 +168,10 @@ class Case(msgspec.Struct):
             cause=cause,
             retry_after_s=retry_after_s,
         )
+        self.fail_with(failure)
+
+    def fail_with(self, failure: Failure) -> None:
+        """End it with a failure."""
         closing = Closing(
             status="failed", generation=self.generation, deltas=self.deltas, failure=failure
         )
@@ -271,6 +275,25 @@ async def silent(case: Case) -> None:
     await echo(case)
 
 
+async def parked(case: Case) -> None:
+    """Stand in the waiting room until the key `go:{user}` is there; `place:{user}` tells where."""
+    names, event = case.standin.names, case.event
+    ask = case.standin.ask
+    place = await ask("GET", f"place:{event.user}")
+    await ask("SET", f"place:{event.leg}.{event.id}", place)
+    await ask("HSET", names.parked, event.id, events.encode(event))
+    await ask("HSET", names.record(event.id), "status", "waiting")
+    await case.told_to_go()
+    await ask("HDEL", names.parked, event.id)
+    await echo(case)
+
+
+async def refused(case: Case) -> None:
+    """Fail as `failure:{user}` says."""
+    told = await case.standin.ask("GET", f"failure:{case.event.user}")
+    case.fail_with(msgspec.json.decode(told, type=Failure))
+
+
 async def never(case: Case) -> None:
     """Do not answer."""
 
@@ -312,6 +335,8 @@ BEHAVIOURS: dict[str, Callable[[Case], Coroutine[None, None, None]]] = {
         ticks,
         slow,
         silent,
+        parked,
+        refused,
         never,
         restart,
         cut,

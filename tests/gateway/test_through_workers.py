@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -25,15 +26,13 @@ models: {{fast: {{deployments: [{{provider: sim, model: fast}}]}}}}
 """
 
 
-@pytest.fixture(scope="module")
-def whole(redis_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """Give a gateway with a worker and the simulated provider."""
-    directory = tmp_path_factory.mktemp("whole")
+@contextmanager
+def all_hops(binary: Path, directory: Path, config: str, pace: str = "{}") -> Iterator[House]:
+    """Give a gateway with a worker and the simulated provider; `config` has room for its port."""
     nursery = Nursery(directory)
-    options = {"appendonly": "no"}
-    with embedded.EmbeddedRedis(directory, options=options, binary=redis_binary) as server:
+    with embedded.EmbeddedRedis(directory, options={"appendonly": "no"}, binary=binary) as server:
         port = embedded.free_port()
-        config = CONFIG.format(port=port)
+        config = config.format(port=port)
         file = directory / "workers.yaml"
         file.write_text(config)
         environment = {"SLUICE_CONFIG": str(file), "SLUICE_REDIS_URL": server.url}
@@ -42,11 +41,19 @@ def whole(redis_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         try:
             nursery.spawn(simulated, name="simulated")
             nursery.spawn(workers, environment, name="workers")
-            house = starter(nursery.spawn, directory, server.url)(config, standin=False)
+            start = starter(nursery.spawn, directory, server.url)
+            house = start(config, pace=pace, standin=False)
             eventually(lambda: house.ask("GET", "/health/full").status == 200, 30)
             yield house
         finally:
             nursery.end()
+
+
+@pytest.fixture(scope="module")
+def whole(redis_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Give a gateway that everyone may use as they like."""
+    with all_hops(redis_binary, tmp_path_factory.mktemp("whole"), CONFIG) as house:
+        yield house
 
 
 def test_completions_and_streams_come_through_all_hops(whole: House) -> None:

@@ -100,6 +100,21 @@ def test_an_input_without_messages_is_an_embedding() -> None:
     assert read({"model": "e", "input": ["a"]}).operation == "embeddings"
 
 
+def test_a_request_says_how_many_tokens_it_may_need() -> None:
+    event = read(SEED)
+    assert event.output_tokens == 2048
+    assert 10 <= event.prompt_tokens <= 60
+    assert read(CHAT | {"max_output_tokens": 5, "n": 2}).output_tokens == 10
+    longer = CHAT | {"messages": [{"role": "user", "content": "four" * 1000}]}
+    assert 995 <= read(longer).prompt_tokens - read(CHAT).prompt_tokens <= 1000
+    assert read({"model": "e", "input": [1, 2, 3]}).prompt_tokens == 3
+
+
+def test_the_user_is_named_as_in_openais_bodies() -> None:
+    assert read(CHAT | {"user": "u", "safety_identifier": "s"}).user == "s"
+    assert read(CHAT | {"user": "u" * 256}).user == "u" * 256
+
+
 def test_a_missing_model_is_the_default_one_also_in_the_body() -> None:
     event = read({"prompt": "hi"})
     assert event.model == "usual"
@@ -157,6 +172,7 @@ def test_our_own_form_is_read_on_every_stream(lane: Lane | None) -> None:
         (CHAT | {"request_id": "a b"}, "`request_id` must match"),
         (CHAT | {"request_id": "x" * 129}, "`request_id` must match"),
         (CHAT | {"request_id": 7}, "request_id"),
+        (CHAT | {"user": "u" * 257}, "256 are the most"),
         (CHAT | {"timeout_s": -1}, "`timeout_s` is -1"),
         (CHAT | {"timeout_s": 1e308}, "`timeout_s` is 1e+308"),
         (b'{"prompt":"x","timeout_s":1e999}', "timeout_s"),
