@@ -29,7 +29,10 @@ _WORKERS: Section = {"liveness_s": 1, "scan_s": 0.3}
 
 
 class House:
-    """Redis at once; the other parts when they are started. `sections` join the configuration."""
+    """Redis at once; the other parts when they are started. `sections` join the configuration.
+
+    Providers are simulated ones; `sim` is there unless it is given.
+    """
 
     def __init__(
         self, directory: Path, binary: Path, redis_options: Mapping[str, str], **sections: Section
@@ -44,13 +47,20 @@ class House:
         self.names = Names()
         self.port = embedded.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._simulated_port = embedded.free_port()
-        self.upstream = Upstream(self._simulated_port)
+        self.simulated_port = embedded.free_port()
+        self.upstream = Upstream(self.simulated_port)
         self._write_config(sections)
 
     def _write_config(self, sections: Mapping[str, Section]) -> None:
-        base = f"http://127.0.0.1:{self._simulated_port}/v1"
-        provider = {"kind": "simulated", "any_model": True, "base_url": base}
+        base = f"http://127.0.0.1:{self.simulated_port}/v1"
+        simulated = {"kind": "simulated", "base_url": base}
+        providers = {
+            "sim": {**simulated, "any_model": True},
+            **{
+                name: {**simulated, **given}
+                for name, given in sections.get("providers", {}).items()
+            },
+        }
         models = {
             "fast": {"deployments": [{"provider": "sim", "model": "fast"}]},
             **sections.get("models", {}),
@@ -58,12 +68,12 @@ class House:
         tree: dict[str, Section] = {
             **sections,
             "workers": {**_WORKERS, **sections.get("workers", {})},
-            "providers": {"sim": provider},
+            "providers": providers,
             "models": models,
         }
         # JSON is YAML, too.
-        self._config = self.directory / "sluice.yaml"
-        self._config.write_text(json.dumps(tree))
+        self.config = self.directory / "sluice.yaml"
+        self.config.write_text(json.dumps(tree))
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +84,7 @@ class House:
     def environment(self, redis_url: str = "") -> dict[str, str]:
         """Give what a part is told; `redis_url` may lead by another way to Redis."""
         return {
-            "SLUICE_CONFIG": str(self._config),
+            "SLUICE_CONFIG": str(self.config),
             "SLUICE_REDIS_URL": redis_url or self.redis.url,
             "SLUICE_PORT": str(self.port),
         }
@@ -91,7 +101,7 @@ class House:
 
     def start_simulated(self, *options: str) -> Spawned:
         """Start the simulated provider."""
-        arguments = [*_PYTHON, "workers.providers.simulated", "--port", str(self._simulated_port)]
+        arguments = [*_PYTHON, "workers.providers.simulated", "--port", str(self.simulated_port)]
         if options:
             arguments += ["--set", *options]
         simulated = self.nursery.spawn(arguments, name="simulated")

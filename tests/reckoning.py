@@ -5,8 +5,9 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypedDict, cast
+from typing import Final, TypedDict, cast
 
+import msgspec
 import redis
 
 from pipeline.flow import HOPS, ROUTE
@@ -125,16 +126,33 @@ class Reckoning:
         return {what: much for what, much in left.items() if much}
 
     def _limits(self) -> list[str]:
-        counters = {f"{self._names.limits}:{name}" for name in ("turns", "arrivals")}
-        return [
-            key for key in self._client.scan_iter(f"{self._names.limits}:*") if key not in counters
-        ]
+        """Name the keys of the limits that say that somebody holds or waits for something."""
+        skip = len(self._names.limits) + 1
+        keys = [key[skip:] for key in self._client.scan_iter(f"{self._names.limits}:*")]
+        held = [key for key in keys if key.partition(":")[0] in _OF_TICKETS]
+        return held + [key for key in keys if key.startswith("use:") and self._is_used(key)]
+
+    def _is_used(self, key: str) -> bool:
+        # Read as text a packed state would be broken: this client is one of bytes.
+        port = self._client.connection_pool.connection_kwargs["port"]
+        with redis.Redis(port=port, protocol=2) as client:
+            packed: bytes | None = client.get(f"{self._names.limits}:{key}")
+        if packed is None:
+            return False
+        use = msgspec.msgpack.decode(packed)
+        return any(use[number - 1] for number in _USED)
 
     def _closings(self, request_id: str) -> int:
         reply = entries(self._client, self._names.reply(request_id))
         closings = [int(entry.split("-")[0]) % TURN == CLOSING for entry, _ in reply]
         assert closings[-1:] == [True], f"the reply of {request_id} does not end with a closing"
         return sum(closings)
+
+
+#: Keys of the limits that are there only while a ticket is, by their first part.
+_OF_TICKETS: Final = frozenset({"tickets", "due", "rooms", "room", "queue", "line", "held"})
+#: Numbers in `ground.lua` of what is used only while a ticket is: leases, held, reserved ones.
+_USED: Final = (3, 23, 24, 25)
 
 
 @contextmanager

@@ -1,18 +1,128 @@
-"""The commands about limits, tenants and tokens: what `--help` says of them."""
+"""The commands about limits, keys, tenants and tokens: what `--help` says of them."""
 
 from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import AsJson
+from pipeline.cli.options import AsJson, Config, Namespace, RedisUrl, Where
 
 _LIMITS = "Limits"
+
+_Priority = Annotated[
+    int | None,
+    typer.Option("--priority", min=-10, max=10, show_default=False, help="Else the tenant's."),
+]
+_Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="S",
+        min=0.001,
+        show_default=False,
+        help="How long the client waits; else the gateway's own limit.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Give the commands to the app."""
-    for function, example in ((token, "sluice token --tenant acme"),):
+    for function, example in (
+        (limits, "sluice limits --model fast --tenant acme --tokens 2000; echo $?"),
+        (reload, "sluice reload --config sluice.yaml"),
+        (token, "sluice token --tenant acme"),
+    ):
         app.command(rich_help_panel=_LIMITS, epilog=f"Example: {example}")(function)
+    group = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
+    example = "sluice keys revive openai:3fa9c1d2"
+    group.callback(epilog=f"Example: {example}")(keys)
+    group.command(epilog=f"Example: {example}")(revive)
+    app.add_typer(group, name="keys", rich_help_panel=_LIMITS)
+
+
+def limits(
+    model: Annotated[str, typer.Option("--model", "-m", help="The model, as clients name it.")],
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose request it is.")] = "",
+    user: Annotated[str, typer.Option("--user", help="The tenant's user.")] = "",
+    token_id: Annotated[
+        str, typer.Option("--token", metavar="ID", help="Which of the tenant's tokens it shows.")
+    ] = "",
+    tokens: Annotated[int, typer.Option("--tokens", min=0, help="Tokens of the prompt.")] = 100,
+    max_tokens: Annotated[
+        int,
+        typer.Option(
+            "--max-tokens", min=0, show_default=False, help="Of the answer; else as usual."
+        ),
+    ] = 0,
+    priority: _Priority = None,
+    timeout_s: _Timeout = None,
+    config: Config = None,
+    redis_url: RedisUrl = "",
+    namespace: Namespace = "",
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether a request would be admitted now, and if not, why and when.
+
+    Nothing is sent or counted. With --config the limits of that file are tried on what is used
+    now; else those that hold. Ends with 0 if it would go at once, 3 if it would wait, 4 if it
+    would be refused.
+    """
+    from pipeline.cli import trial_view
+    from pipeline.cli.limits import Asked
+
+    asked = Asked(
+        model=model,
+        tenant=tenant,
+        user=user,
+        token=token_id,
+        tokens=tokens,
+        max_tokens=max_tokens,
+        priority=priority,
+        timeout_s=timeout_s,
+    )
+    raise typer.Exit(trial_view.run(Where(config, redis_url, namespace), asked, as_json=as_json))
+
+
+def keys(
+    context: typer.Context,
+    config: Config = None,
+    redis_url: RedisUrl = "",
+    namespace: Namespace = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the providers' keys, masked, with their state, limits and use."""
+    if context.invoked_subcommand:
+        return
+    from pipeline.cli import keys as command
+
+    command.run(Where(config, redis_url, namespace), as_json=as_json)
+
+
+def revive(
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="As `sluice keys` lists.")],
+    config: Config = None,
+    redis_url: RedisUrl = "",
+    namespace: Namespace = "",
+    as_json: AsJson = False,
+) -> None:
+    """Use keys again at once that their provider refused."""
+    from pipeline.cli import keys as command
+
+    command.revive(Where(config, redis_url, namespace), names, as_json=as_json)
+
+
+def reload(
+    config: Config = None,
+    redis_url: RedisUrl = "",
+    namespace: Namespace = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make the limits of the configuration file hold, from the next request on in every worker.
+
+    What is used stays counted. It says what else in the file takes a restart.
+    """
+    from pipeline.cli import reload as command
+
+    command.run(Where(config, redis_url, namespace), as_json=as_json)
 
 
 def token(

@@ -1,4 +1,4 @@
-"""`sluice status`: how the streams, groups, workers and gateways stand at this moment."""
+"""`sluice status`: how streams, groups, workers, gateways and limits stand at this moment."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -6,11 +6,11 @@ from typing import Final
 import msgspec
 import redis
 
-from pipeline import clock
-from pipeline.cli import living
+from pipeline.cli import living, looking
 from pipeline.cli.entries import Entry, read_hash, read_range
 from pipeline.cli.place import Place
 from pipeline.flow import HOPS, ROUTE
+from pipeline.limits.report import LimitsReport
 from pipeline.names import EVENT_FIELD
 from pipeline.streams.keeper import Limits, kept_streams
 from pipeline.streams.scripts import TRIM
@@ -50,6 +50,14 @@ class Memory(msgspec.Struct, kw_only=True):
     policy: str
 
 
+class Waiting(msgspec.Struct, kw_only=True):
+    """Events that wait for capacity or for one of our limits."""
+
+    count: int
+    #: How long the one that has been waiting longest does; 0: none is known.
+    oldest_s: float
+
+
 class Status(msgspec.Struct, kw_only=True):
     """Everything that `status` tells."""
 
@@ -59,8 +67,8 @@ class Status(msgspec.Struct, kw_only=True):
     streams: list[Stream]
     workers: list[living.Worker]
     gateways: list[living.Gateway]
-    #: Events that wait for capacity.
-    waiting_room: int
+    waiting: Waiting
+    limits: LimitsReport
     dead_letters: int
     #: Refused transitions, claimed and lost entries, duplicates.
     counters: dict[str, int]
@@ -78,8 +86,8 @@ class _Event(msgspec.Struct):
 def read(client: redis.Redis, place: Place) -> Status:
     """Read everything in a few dozen commands, none of which blocks Redis for long."""
     names = place.names
-    now = _now(client, names.clock)
-    clock.follow(now)
+    now = looking.follow_clock(client, names)
+    limits = looking.report(client, place)
     info = client.info()
     streams = [_stream(client, place, name, now) for name in _names(place)]
     return Status(
@@ -93,7 +101,8 @@ def read(client: redis.Redis, place: Place) -> Status:
         streams=streams,
         workers=living.alive(client, names),
         gateways=living.gateways(client, names, now),
-        waiting_room=client.hlen(names.parked),
+        waiting=Waiting(count=client.hlen(names.parked), oldest_s=limits.oldest_s),
+        limits=limits,
         dead_letters=client.xlen(names.dead),
         counters={
             "refused": 0,
@@ -103,11 +112,6 @@ def read(client: redis.Redis, place: Place) -> Status:
             **{name: int(count) for name, count in read_hash(client, names.counters).items()},
         },
     )
-
-
-def _now(client: redis.Redis, offset_key: str) -> float:
-    seconds, microseconds = client.time()
-    return float(seconds) + microseconds / 1e6 + float(client.get(offset_key) or 0)
 
 
 def _names(place: Place) -> Iterator[str]:

@@ -10,8 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline import clock
+from pipeline.cli import limits_view
 from pipeline.cli.options import Where
 from pipeline.cli.place import find
+from pipeline.cli.plain_table import plain_table
 from pipeline.cli.show import duration
 from pipeline.cli.status import MAX_COUNTED, Status, Stream, read
 
@@ -70,13 +72,25 @@ def _lines(status: Status) -> Iterator[RenderableType]:
     yield ""
     yield _living(status)
     counters = "  ".join(f"{name} {count}" for name, count in status.counters.items())
-    yield f"\n[bold]waiting room[/] {status.waiting_room}"
-    yield f"[bold]dead letters[/] {status.dead_letters}"
+    waiting = status.waiting
+    oldest = f", oldest {duration(waiting.oldest_s)}" if waiting.oldest_s else ""
+    yield f"\n[bold]waiting:[/] {waiting.count}{oldest}"
+    yield from limits_view.lines(status.limits)
+    yield f"\n[bold]dead letters[/] {status.dead_letters}"
     yield f"[bold]counters[/] {counters}"
 
 
 def _streams(streams: list[Stream]) -> Table:
-    table = _table("stream", "length", "oldest", "group", "unread", "pending", "since")
+    table = plain_table(
+        "stream",
+        "length",
+        "oldest",
+        "group",
+        "unread",
+        "pending",
+        "since",
+        left=("stream", "group"),
+    )
     for stream in streams:
         head = [stream.name, str(stream.length), _ago(stream.oldest_s)]
         for group in stream.groups:
@@ -90,7 +104,7 @@ def _streams(streams: list[Stream]) -> Table:
 
 
 def _living(status: Status) -> Table:
-    table = _table("process", "pid", "since", "running", left=("process", "running"))
+    table = plain_table("process", "pid", "since", "running", left=("process", "running"))
     for worker in status.workers:
         running = ", ".join(f"{hop} {count}" for hop, count in worker.running.items()) or "idle"
         since = _ago(clock.now() - worker.started) if worker.started else ""
@@ -101,15 +115,6 @@ def _living(status: Status) -> Table:
         table.add_row("[red]no worker is alive[/]")
     if not status.gateways:
         table.add_row("[yellow]no gateway is alive[/]")
-    return table
-
-
-def _table(*headings: str, left: tuple[str, ...] = ("stream", "group")) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for heading in headings:
-        table.add_column(
-            heading, justify="left" if heading in left else "right", no_wrap=True, overflow="fold"
-        )
     return table
 
 

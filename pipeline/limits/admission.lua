@@ -8,7 +8,7 @@
 --   settle   settlements
 --   renew    question, deployment, key, generation of the call: recreated where it had run out
 --   resume   ticket, generation of the call: renewed only if its lease is still there
---   alarm    none: the promised look
+--   alarm    ms after which the look was promised: this is it
 --   sweep    none: looks at every room in which somebody waits
 --   revive   keys
 -- Returns  {packed answers to admit and resume, tickets woken, ms until this worker is to look
@@ -17,6 +17,8 @@ local answers, pending = {}, {}
 
 local function end_expired()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', L .. ':due:leases', '-inf', now, 'LIMIT', 0, 50)) do
+    if spent > MOST_US / 2 then return end
+    spent = spent + GRANT_US
     local ticket = ticket_of(id)
     if ticket and ticket.state == 'lease' then
       -- A call may have been made of one that was claimed: what it took stays taken.
@@ -24,10 +26,7 @@ local function end_expired()
       touch(ticket.upstream)
     end
     if ticket then
-      end_own(id, ticket, 0, false)
-      for i = 1, #ticket.own, 2 do
-        if use_of(ticket.own[i])[HELD] > 0 then let_go(ticket.own[i]) end
-      end
+      free_own(id, ticket, 0, false)
       -- Its event was woken and has not come: the wake-up was lost.
       if not ticket.claimed then woken[#woken + 1] = id end
     end
@@ -37,11 +36,12 @@ end
 
 local function look_at_due()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', L .. ':due:deadlines', '-inf', wall, 'LIMIT', 0, 50)) do
+    spent = spent + TICKET_US
     local ticket = ticket_of(id)
     redis.call('ZREM', L .. ':due:deadlines', id)
     if ticket and (ticket.state == 'waiting' or ticket.state == 'held') then
       leave(id, ticket)
-      if ticket.state == 'waiting' then end_own(id, ticket, 0, false) end
+      free_own(id, ticket, 0, false)
       forget(id)
       woken[#woken + 1] = id
     end
@@ -60,7 +60,7 @@ local function renew(item)
   if ticket and ticket.generation > generation then return end
   if not ticket or ticket.state ~= 'lease' then
     local wanted, with
-    for _, candidate in ipairs(plan and plan.candidates or {}) do
+    for _, candidate in ipairs(plan and unpack_candidates(plan, plan.size) or {}) do
       for _, key in ipairs(candidate.keys) do
         if candidate.deployment == deployment and key.id == key_id then wanted, with = candidate, key end
       end
@@ -71,7 +71,7 @@ local function renew(item)
       if ticket.state == 'held' then reserve_own(id, ticket) end
     else
       ticket = new_ticket(q)
-      ticket.tokens = ticket.estimate + math.max(0, ticket.answer)
+      ticket.tokens = own_tokens(ticket)
       reserve_own(id, ticket)
     end
     grant(id, ticket, wanted, with, tokens_on(wanted, ticket), true)
@@ -80,7 +80,7 @@ local function renew(item)
     ticket.claimed, ticket.generation = true, generation
     keep(id, ticket)
   end
-  redis.call('ZADD', L .. ':due:leases', now + LEASE_MS, id)
+  ends[id] = now + LEASE_MS
 end
 
 local function resume(item)
@@ -88,18 +88,21 @@ local function resume(item)
   if not ticket or ticket.state ~= 'lease' or ticket.generation > item[2] then return 0 end
   ticket.generation, ticket.claimed = item[2], true
   keep(item[1], ticket)
-  redis.call('ZADD', L .. ':due:leases', now + LEASE_MS, item[1])
+  ends[item[1]] = now + LEASE_MS
   return 1
 end
 
--- Says when a worker is to look again; one is enough.
-local function next_look(is_alarm)
+-- Says when a worker is to look again; one is enough. One whose promise another has overtaken need
+-- not look any more, but a timer may be somewhat ahead of Redis's clock.
+local function next_look(promised_ms)
   local due = redis.call('ZRANGE', L .. ':due', 0, 0, 'WITHSCORES')[2]
   local deadline = redis.call('ZRANGE', L .. ':due:deadlines', 0, 0, 'WITHSCORES')[2]
   if not due and not deadline then return -1 end
   local soonest = math.min(due and tonumber(due) or NEVER, deadline and deadline - wall + now or NEVER)
+  if soonest == NEVER then return -1 end
   local promised = tonumber(redis.call('GET', L .. ':alarm') or '0')
-  if not is_alarm and promised > now and promised <= soonest + 1 then return -1 end
+  local ahead = promised_ms and 10 + promised_ms / 1000 or 0
+  if promised > now + ahead and promised <= soonest + 1 then return -1 end
   soonest = math.max(soonest, now)
   redis.call('SET', L .. ':alarm', string.format('%.3f', soonest), 'EX', 3600)
   return math.ceil(soonest - now) + 1
@@ -115,8 +118,9 @@ if verb == 'revive' then
   for i = 2, #ARGV do redis.call('HDEL', L .. ':dead', ARGV[i]) end
   for _, name in ipairs(redis.call('SRANDMEMBER', L .. ':rooms', 50)) do touched[name] = true end
 end
-for i = 2, verb ~= 'revive' and #ARGV or 0 do
+for i = 2, verb ~= 'revive' and verb ~= 'alarm' and #ARGV or 0 do
   local item = cmsgpack.unpack(ARGV[i])
+  spent = spent + TICKET_US
   if verb == 'admit' then
     local answer, place, ms = ask(item)
     answers[i - 1] = answer or false
@@ -130,6 +134,7 @@ for i = 2, verb ~= 'revive' and #ARGV or 0 do
   end
 end
 serve_touched()
+save_rooms()
 
 local answered = {}
 for _, one in ipairs(pending) do
@@ -143,6 +148,7 @@ for _, id in ipairs(woken) do
   if not answered[id] then called[#called + 1] = id end
 end
 for i = 1, #answers do answers[i] = cmsgpack.pack(answers[i]) end
-local look_in = next_look(verb == 'alarm')
+local look_in = next_look(verb == 'alarm' and tonumber(ARGV[2]))
+save_tickets()
 save()
 return {answers, called, look_in}

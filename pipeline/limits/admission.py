@@ -7,6 +7,7 @@ nobody has to poll.
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -16,7 +17,8 @@ import redis.exceptions
 from pipeline import clock
 from pipeline.catalog import Catalog
 from pipeline.event import Event, decode
-from pipeline.limits.caps import published
+from pipeline.limits.caps import VERSION, own_limits, published
+from pipeline.limits.fingerprint import fingerprints
 from pipeline.limits.plans import Plans, Room
 from pipeline.limits.tickets import (
     Packed,
@@ -36,7 +38,7 @@ from pipeline.streams.scripts import WAKE, Script, load
 
 log = logging.getLogger(__name__)
 
-PARTS: Final = ("ground", "meters", "leases", "room", "door")
+PARTS: Final = ("ground", "meters", "leases", "room", "door", "settlement")
 ADMISSION: Final = load("pipeline.limits", *PARTS, "admission")
 REGISTER: Final = load("pipeline.limits", "register")
 PUBLISH: Final = load("pipeline.limits", "publish")
@@ -44,10 +46,12 @@ PUBLISH: Final = load("pipeline.limits", "publish")
 #: Leases of calls under way are renewed so often; the scripts let them run out after 60 s.
 RENEW_S: Final = 20.0
 
-#: Events in one call of the script at the most, and pairs of event and candidate: bounds on its
-#: time in Redis.
-MAX_BATCH: Final = 128
-MAX_PAIRS: Final = 1000
+#: Events in one call of the script at the most, and what it may cost Redis in µs, as measured
+#: and on the safe side (`leases.lua` bounds what a call does beside that).
+MAX_BATCH: Final = 64
+MOST_US: Final = 1400
+#: An event, each limit of ours, a candidate that is new to the call, and one that is not.
+_EVENT_US, _LIMIT_US, _FETCH_US, _KNOWN_US = 15.0, 8.0, 6.0, 0.5
 
 #: Pause before what Redis refused is asked again, in seconds.
 REFUSED_S: Final = 1.0
@@ -64,7 +68,23 @@ _LEFT: Final = Settlement(ending="failed", was_sent=False)
 #: Later than the generation of any call.
 _ANY_GENERATION: Final = 2**53
 
-_Asked = tuple[Packed, Room, asyncio.Future[Verdict]]
+#: What Redis says of a script that stumbles over its own bug: asking again would not help.
+_BUG: Final = re.compile(r"attempt to|bad argument|too many results")
+
+
+class _Asked(msgspec.Struct):
+    """A question, packed, and who waits for its answer."""
+
+    packed: bytes
+    #: How many limits of ours it may meet.
+    limits: int
+    room: Room
+    answer: asyncio.Future[Verdict]
+
+    def cost_us(self, *, is_new: bool) -> float:
+        """Estimate what it costs Redis; new is who asks first of a room."""
+        each_us = _FETCH_US if is_new else _KNOWN_US
+        return _EVENT_US + _LIMIT_US * self.limits + self.room.size * each_us
 
 
 class Admission:
@@ -79,7 +99,7 @@ class Admission:
         self._plans = Plans(settings, catalog)
         self._registered: dict[str, float] = {}
         self._asked: list[_Asked] = []
-        self._settled: list[tuple[Packed, asyncio.Future[None]]] = []
+        self._settled: list[tuple[str, bytes, asyncio.Future[None]]] = []
         self._asking: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -90,6 +110,8 @@ class Admission:
     async def publish(self) -> int:
         """Make the limits of this configuration those that hold; tells how many changed."""
         fields = published(self._settings, self._catalog)
+        prints = fingerprints(self._settings, self._catalog)
+        fields[VERSION] = _pack(prints)
         arguments: list[Argument] = [part for pair in fields.items() for part in pair]
         changed: int = await self._insist(PUBLISH, self._keys[:1], arguments)
         return changed
@@ -103,7 +125,8 @@ class Admission:
         """
         asked, room = self._question(event)
         answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self._asked.append((asked, room, answer))
+        limits = len(own_limits(event)) if event.tenant in self._settings.tenants else 0
+        self._asked.append(_Asked(_pack(asked), limits, room, answer))
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask(), name="admit")
         return await answer
@@ -157,7 +180,9 @@ class Admission:
         All of that happens by itself as long as the worker lives that promised to look.
         """
         limits = self._names.limits
-        if await self._link.call("EXISTS", f"{limits}:rooms", f"{limits}:due:leases"):
+        # Who is held by one of our limits alone is in no room, and due although nobody looks.
+        waiting = [f"{limits}:{one}" for one in ("rooms", "due", "due:deadlines", "due:leases")]
+        if await self._link.call("EXISTS", *waiting):
             await self._run("sweep", [])
 
     async def mend(self) -> None:
@@ -206,25 +231,35 @@ class Admission:
     async def _ask(self) -> None:
         try:
             while self._asked:
-                batch = self._batch()
-                answers = await self._run("admit", [_pack(asked) for asked, _, _ in batch])
-                for (asked, room, future), packed in zip(batch, answers, strict=True):
-                    found = verdict(packed)
-                    if found is None:
-                        self._registered.pop(room.name, None)
-                        await self._make_known(room)
-                        self._asked.append((asked, room, future))
-                    elif not future.done():
-                        future.set_result(found)
+                await self._answer(self._batch())
         finally:
             self._asking = None
 
+    async def _answer(self, batch: list[_Asked]) -> None:
+        try:
+            answers = await self._run("admit", [asked.packed for asked in batch])
+        except redis.exceptions.ResponseError as error:
+            for asked in batch:
+                if not asked.answer.done():
+                    asked.answer.set_exception(error)
+            return
+        for asked, packed in zip(batch, answers, strict=True):
+            found = verdict(packed)
+            if found is None:
+                self._registered.pop(asked.room.name, None)
+                await self._make_known(asked.room)
+                self._asked.append(asked)
+            elif not asked.answer.done():
+                asked.answer.set_result(found)
+
     def _batch(self) -> list[_Asked]:
-        pairs = number = 0
-        for _, room, _ in self._asked[:MAX_BATCH]:
-            pairs += room.size
-            if number and pairs > MAX_PAIRS:
+        rooms: set[str] = set()
+        us, number = 0.0, 0
+        for asked in self._asked[:MAX_BATCH]:
+            us += asked.cost_us(is_new=asked.room.name not in rooms)
+            if number and us > MOST_US:
                 break
+            rooms.add(asked.room.name)
             number += 1
         batch, self._asked = self._asked[:number], self._asked[number:]
         return batch
@@ -240,7 +275,7 @@ class Admission:
     def _give_back(self, ticket: str, generation: int, end: Settlement) -> asyncio.Future[None]:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._leaving.add(ticket)
-        self._settled.append((settlement(ticket, generation, end), done))
+        self._settled.append((ticket, _pack(settlement(ticket, generation, end)), done))
         if self._settling is None:
             self._settling = asyncio.create_task(self._settle(), name="settle")
         return done
@@ -249,13 +284,20 @@ class Admission:
         try:
             while self._settled:
                 batch, self._settled = self._settled[:MAX_BATCH], self._settled[MAX_BATCH:]
-                await self._run("settle", [_pack(item) for item, _ in batch])
-                for item, done in batch:
-                    self._leaving.discard(str(item[0]))
-                    if not done.done():
-                        done.set_result(None)
+                await self._settle_batch(batch)
         finally:
             self._settling = None
+
+    async def _settle_batch(self, batch: list[tuple[str, bytes, asyncio.Future[None]]]) -> None:
+        try:
+            await self._run("settle", [item for _, item, _ in batch])
+        except redis.exceptions.ResponseError as error:
+            # The leases run out by themselves.
+            log.error("Settling failed: %s", error)
+        self._leaving.difference_update(ticket for ticket, _, _ in batch)
+        for _, _, done in batch:
+            if not done.done():
+                done.set_result(None)
 
     async def _run(self, verb: str, items: list[Argument]) -> list[bytes]:
         # All verbs may be said twice.
@@ -268,18 +310,16 @@ class Admission:
 
     def _look_in(self, seconds: float) -> None:
         """Look again after so long: this worker has promised it, and no other one will."""
-        loop = asyncio.get_running_loop()
-        if self._alarm and not self._alarm.cancelled() and self._alarm.when() > loop.time():
-            if self._alarm.when() <= loop.time() + seconds:
-                return
+        # A new promise is for the first of all that is due: it stands for the one before as well.
+        if self._alarm:
             self._alarm.cancel()
-        self._alarm = loop.call_later(seconds, self._look)
+        self._alarm = asyncio.get_running_loop().call_later(seconds, self._look, seconds)
 
-    def _look(self) -> None:
-        self._looking = asyncio.create_task(self._run_alarm(), name="alarm")
+    def _look(self, promised_s: float) -> None:
+        self._looking = asyncio.create_task(self._run_alarm(promised_s), name="alarm")
 
-    async def _run_alarm(self) -> None:
-        await self._run("alarm", [])
+    async def _run_alarm(self, promised_s: float) -> None:
+        await self._run("alarm", [f"{promised_s * 1000:.0f}"])
 
     async def _wake(self, tickets: list[bytes]) -> None:
         if not tickets:
@@ -297,6 +337,8 @@ class Admission:
             except LinkError:
                 await self._link.up()
             except redis.exceptions.ResponseError as error:
+                if _BUG.search(str(error)):
+                    raise
                 # Redis may refuse every write for a time: its disk is full, it became a replica.
                 log.warning("Admission was refused by Redis: %s", error)
                 await asyncio.sleep(REFUSED_S)

@@ -21,7 +21,7 @@ CLASSES: Final = {lane: number for number, lane in enumerate(LANES, 1)}
 
 #: Under this name in the hash of limits is what the waiting rooms go by.
 GATE: Final = "gate"
-#: Under this name is the hash of the configuration that was published.
+#: Under this name is what else of the configuration the workers go by (`fingerprint`).
 VERSION: Final = "version"
 
 

@@ -21,7 +21,8 @@ if now < tonumber(last) then
   now = tonumber(last)
 end
 local today = math.floor(wall / 86400000)
-local DAY_MS, MINUTE_MS, NEVER = 86400000, 60000, math.huge
+local DAY_MS, MINUTE_MS = 86400000, 60000
+local NEVER = math.huge
 
 -- A limit: requests and tokens per minute and day, -1 for none.
 local RPM, BURST, TPM, RPD, TPD, CONCURRENCY, WINDOW, WINDOW_MS = 1, 2, 3, 4, 5, 6, 7, 8
@@ -42,14 +43,27 @@ local UNLIMITED = {-1, -1, -1, -1, -1, -1, -1, -1}
 --   HOLDER, HELD_UNTIL           room whose large head has this deployment's capacity to itself
 --   HELD                         tickets that wait for this scope
 --   RESERVED, RESERVED_TOKENS    of those in waiting rooms: they count for the day they go on
+--   RESTED                       when tokens were taken after a minute in which none counted
 local REQUESTS_FULL, TOKENS_FULL, LEASES, DAY, DAY_REQUESTS, DAY_TOKENS, REST, TURN = 1, 2, 3, 4, 5, 6, 7, 8
 local FOUND_RPM, FOUND_TPM, FOUND_CONCURRENCY, FOUND_AT, ANSWER, RATIO, WINDOW_TOKENS = 9, 10, 11, 12, 13, 14, 15
 local MINUTE, REQUESTS, TOKENS, REQUESTS_BEFORE, TOKENS_BEFORE = 16, 17, 18, 19, 20
-local HOLDER, HELD_UNTIL, HELD, RESERVED, RESERVED_TOKENS = 21, 22, 23, 24, 25
--- State that nobody touched for so long says nothing any more.
-local USE_TTL_S = 172800
+local HOLDER, HELD_UNTIL, HELD, RESERVED, RESERVED_TOKENS, RESTED = 21, 22, 23, 24, 25, 26
+-- State that nobody touched for two days says nothing any more. Its expiry is set with the first
+-- change of a day: that costs as much again as the change.
+local USE_TTL_S = 259200
 
-local caps, uses, changed = {}, {}, {}
+local caps, uses, changed, fresh = {}, {}, {}, {}
+-- How many changes there were; `changed` has of each scope which one was its last.
+local edits = 0
+
+-- Carries out a command for a list of any length.
+local function call_many(command, key, list)
+  for first = 1, #list, 1000 do
+    redis.call(command, key, unpack(list, first, math.min(first + 999, #list)))
+  end
+end
+
+local use_prefix = L .. ':use:'
 
 -- Reads what is not read yet: `names` of limits in one call, `scopes` in another.
 local function fetch(names, scopes)
@@ -70,14 +84,16 @@ local function fetch(names, scopes)
     if not uses[scope] then
       uses[scope] = true
       missing[#missing + 1] = scope
-      keys[#keys + 1] = L .. ':use:' .. scope
+      keys[#keys + 1] = use_prefix .. scope
     end
   end
   if #keys == 0 then return end
   for i, packed in ipairs(redis.call('MGET', unpack(keys))) do
     local use = packed and cmsgpack.unpack(packed)
-      or {0, 0, 0, today, 0, 0, 0, 0, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, '', 0, 0, 0, 0}
+      or {0, 0, 0, today, 0, 0, 0, 0, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, '', 0, 0, 0, 0, 0}
+    if not packed then fresh[missing[i]] = true end
     if use[DAY] ~= today then
+      fresh[missing[i]] = true
       use[DAY], use[DAY_REQUESTS], use[DAY_TOKENS] = today, use[RESERVED], use[RESERVED_TOKENS]
     end
     uses[missing[i]] = use
@@ -95,12 +111,14 @@ local function cap_of(name)
 end
 
 local function write(scope)
-  changed[scope] = true
+  edits = edits + 1
+  changed[scope] = edits
 end
 
 local function save()
   for scope in pairs(changed) do
-    redis.call('SET', L .. ':use:' .. scope, cmsgpack.pack(uses[scope]), 'EX', USE_TTL_S)
+    local key, packed = use_prefix .. scope, cmsgpack.pack(uses[scope])
+    if fresh[scope] then redis.call('SET', key, packed, 'EX', USE_TTL_S) else redis.call('SET', key, packed, 'KEEPTTL') end
   end
   redis.call('SET', L .. ':time', string.format('%.3f %.3f', now, lead))
 end

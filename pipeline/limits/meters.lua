@@ -1,7 +1,8 @@
 -- Limits of providers on us (theirs) and ours on tenants (ours): what fits, what it takes, what
 -- comes back. A scope is what a limit holds for: a deployment, a key, a tenant, a user …
 --
--- Touches  {limits}:window:{scope}   sorted set of tickets by the time they were admitted
+-- Touches  {limits}:due              see `room.lua`
+--          {limits}:window:{scope}   sorted set of tickets by the time they were admitted
 --          {limits}:tokens:{scope}   the same for "tokens ticket"
 -- A ticket that only reserves has its place there as if it were admitted in the far future: it
 -- counts until a minute after it is admitted indeed.
@@ -14,9 +15,13 @@ end
 
 -- Whether `n` tokens fit into a scope of a provider: gives the ms until then (0 is now), why, and
 -- whether only the number of tokens stands in the way. GCRA: in any minute at most the limit and
--- the burst; a request of more tokens than the burst is a burst of its own.
+-- the burst; a request of more tokens than the burst is a burst of its own. One is too heavy for a
+-- limit that is known, not for one that was found by refusals.
 local function theirs(scope, name, n)
-  local use, cap = use_of(scope), cap_of(name)
+  local use, cap = uses[scope] or use_of(scope), caps[name] or cap_of(name)
+  local tpm = least(cap[TPM], use[FOUND_TPM])
+  local told = use[FOUND_AT] == 0 and tpm or cap[TPM]
+  if told > 0 and n > told or cap[TPD] >= 0 and n > cap[TPD] then return NEVER, 'heavy', true end
   local wait, why = 0, ''
   if use[REST] > now then wait, why = use[REST] - now, 'rest' end
   local rpm, concurrency = least(cap[RPM], use[FOUND_RPM]), least(cap[CONCURRENCY], use[FOUND_CONCURRENCY])
@@ -31,14 +36,11 @@ local function theirs(scope, name, n)
   end
   if concurrency >= 0 and use[LEASES] >= concurrency then wait, why = NEVER, 'concurrency' end
   if wait > 0.001 then return wait, why, false end
-  local tpm = least(cap[TPM], use[FOUND_TPM])
   if tpm > 0 then
-    if n > tpm then return NEVER, 'heavy', true end
     local ahead = use[TOKENS_FULL] - now - (math.max(tpm / 60, n) - n) * MINUTE_MS / tpm
     if ahead > wait then wait, why = ahead, 'tpm' end
   end
   if cap[TPD] >= 0 and use[DAY_TOKENS] + n > cap[TPD] then
-    if n > cap[TPD] then return NEVER, 'heavy', true end
     wait, why = (today + 1) * DAY_MS - wall, 'tpd'
   end
   if wait <= 0.001 then return 0, '', false end
@@ -61,6 +63,7 @@ local function take_theirs(scope, name, n)
   local use, cap = use_of(scope), cap_of(name)
   local rpm, tpm = least(cap[RPM], use[FOUND_RPM]), least(cap[TPM], use[FOUND_TPM])
   if rpm > 0 then use[REQUESTS_FULL] = math.max(use[REQUESTS_FULL], now) + MINUTE_MS / rpm end
+  if use[TOKENS_FULL] + MINUTE_MS <= now then use[RESTED] = now end
   if tpm > 0 then use[TOKENS_FULL] = math.max(use[TOKENS_FULL], now) + n * MINUTE_MS / tpm end
   use[DAY_REQUESTS] = use[DAY_REQUESTS] + 1
   use[DAY_TOKENS] = use[DAY_TOKENS] + n
@@ -69,13 +72,18 @@ local function take_theirs(scope, name, n)
   write(scope)
 end
 
--- Ends a call's hold on a provider's scope. `more` is what it used beyond the tokens it took.
-local function return_theirs(scope, name, more, day, was_sent)
+-- Ends a hold on a provider's scope, taken at `since`. `more` is what it used beyond the tokens it
+-- took. What time has given back already is not given back again: others would go over by it.
+local function return_theirs(scope, name, more, since, day, was_sent)
   local use, cap = use_of(scope), cap_of(name)
   local rpm, tpm = least(cap[RPM], use[FOUND_RPM]), least(cap[TPM], use[FOUND_TPM])
   use[LEASES] = math.max(0, use[LEASES] - 1)
-  if tpm > 0 then use[TOKENS_FULL] = use[TOKENS_FULL] + more * MINUTE_MS / tpm end
-  if rpm > 0 and not was_sent then use[REQUESTS_FULL] = use[REQUESTS_FULL] - MINUTE_MS / rpm end
+  if tpm > 0 and (more > 0 or since >= use[RESTED]) then
+    use[TOKENS_FULL] = use[TOKENS_FULL] + more * MINUTE_MS / tpm
+  end
+  if rpm > 0 and not was_sent and now - since <= math.max(1000, MINUTE_MS / rpm) then
+    use[REQUESTS_FULL] = use[REQUESTS_FULL] - MINUTE_MS / rpm
+  end
   if day == today then
     use[DAY_TOKENS] = math.max(0, use[DAY_TOKENS] + more)
     if not was_sent then use[DAY_REQUESTS] = math.max(0, use[DAY_REQUESTS] - 1) end
@@ -188,6 +196,11 @@ local function admit_ours(scope, cap, ticket, n)
   use[RESERVED] = math.max(0, use[RESERVED] - 1)
   use[RESERVED_TOKENS] = math.max(0, use[RESERVED_TOKENS] - n)
   write(scope)
+  -- Those held there may go on when this minute is over, though its call may last longer.
+  if use[HELD] > 0 and (takes_window(cap) or cap[TPM] > 0) then
+    local span_ms = cap[WINDOW] > 0 and math.min(MINUTE_MS, cap[WINDOW_MS]) or MINUTE_MS
+    redis.call('ZADD', L .. ':due', 'LT', now + span_ms + 2, 's ' .. scope)
+  end
 end
 
 -- Settles `n` tokens of our limit as `used` ones, on the day they were taken; without `counts`

@@ -23,6 +23,8 @@ from pipeline.settings.load import Settings
 
 #: Rooms remembered by a process; clients choose the names of an `any_model` provider's models.
 _MAX_REMEMBERED: Final = 4096
+#: Candidates that the scripts fetch at once (`leases.lua`).
+_EIGHT: Final = 8
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -45,9 +47,13 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a room is for: its candidates in order, and the classes that have reserved shares."""
+    """What a room is for: how many candidates, and the classes that have reserved shares.
 
-    candidates: tuple[Choice, ...]
+    Its candidates follow in their order, packed by eights: the scripts unpack only those that
+    they look at.
+    """
+
+    size: int
     reserved: tuple[int, ...]
 
 
@@ -74,7 +80,9 @@ class Plans:
         if known:
             return known
         choices = tuple(self._choice(one) for one in sorted(candidates, key=lambda one: one.rank))
-        packed = msgspec.msgpack.encode(Plan(candidates=choices, reserved=self._reserved))
+        plan = Plan(size=len(choices), reserved=self._reserved)
+        eights = (choices[at : at + _EIGHT] for at in range(0, len(choices), _EIGHT))
+        packed = b"".join(map(msgspec.msgpack.encode, (plan, *eights)))
         room = Room(
             name=hashlib.sha256(packed).hexdigest()[:16],
             packed=packed,

@@ -1,6 +1,6 @@
 -- Makes the limits of a configuration the ones that hold; what is used of them stays.
 --
--- Touches  {limits}:caps
+-- Touches  {limits}:caps, {limits}:due
 -- ARGV     pairs of name and limit
 -- Returns  how many limits changed
 local caps = KEYS[1] .. ':caps'
@@ -20,5 +20,10 @@ for name in pairs(before) do
     redis.call('HDEL', caps, name)
     changed = changed + 1
   end
+end
+-- Who waits for what is no longer so scarce is looked for with the next call of admission.
+if changed > 0 then
+  local waiting = redis.call('ZRANGE', KEYS[1] .. ':due', 0, -1)
+  for _, member in ipairs(waiting) do redis.call('ZADD', KEYS[1] .. ':due', 0, member) end
 end
 return changed

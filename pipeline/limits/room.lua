@@ -17,6 +17,8 @@ local PLAN_TTL_S = 86400
 local SOONEST_MS = 5
 
 local rooms, touched, woken, admitted = {}, {}, {}, {}
+-- Rooms that changed, and of sets of those who left the tag up to which they are of no use.
+local kept_rooms, passed, served_upstreams = {}, {}, {}
 
 local function room_of(name)
   if not rooms[name] then
@@ -36,16 +38,23 @@ local function line_key(ticket) return L .. ':line:' .. ticket.room .. ':' .. ti
 local function finish_key(name, class) return L .. ':finish:' .. name .. ':' .. class end
 
 local function keep_room(name)
-  local room = rooms[name]
-  if waiting_in(room) > 0 then
-    redis.call('SET', L .. ':room:' .. name, cmsgpack.pack(room))
+  kept_rooms[name] = true
+end
+
+local function save_room(name)
+  if waiting_in(rooms[name]) > 0 then
+    redis.call('SET', L .. ':room:' .. name, cmsgpack.pack(rooms[name]))
     return
   end
-  rooms[name] = nil
   redis.call('DEL', L .. ':room:' .. name, finish_key(name, 1), finish_key(name, 2), finish_key(name, 3))
   redis.call('SREM', L .. ':rooms', name)
   redis.call('ZREM', L .. ':due', 'r ' .. name)
   redis.call('EXPIRE', L .. ':plan:' .. name, PLAN_TTL_S)
+end
+
+local function save_rooms()
+  for key, tag in pairs(passed) do redis.call('ZREMRANGEBYSCORE', key, '-inf', tag) end
+  for name in pairs(kept_rooms) do save_room(name) end
 end
 
 -- Puts a ticket at its place.
@@ -88,7 +97,7 @@ local function step_out(id, ticket, tag)
   end
   if tag then
     room.virtual[class], room.large[class] = tag, 0
-    redis.call('ZREMRANGEBYSCORE', finish_key(name, class), '-inf', tag)
+    passed[finish_key(name, class)] = tag
   end
   keep_room(name)
 end
@@ -98,6 +107,7 @@ local function unhold(id, ticket)
     local use = use_of(ticket.held)
     use[HELD] = math.max(0, use[HELD] - 1)
     write(ticket.held)
+    if use[HELD] == 0 then redis.call('ZREM', L .. ':due', 's ' .. ticket.held) end
   end
 end
 
@@ -119,6 +129,7 @@ local function in_turn(room)
   for class = 1, 3 do
     if room.waits[class] > 0 then classes[#classes + 1] = class end
   end
+  if #classes == 1 then return classes end
   local function aged(class) return now - room.served[class] > AGING_MS end
   table.sort(classes, function(a, b)
     if aged(a) ~= aged(b) then return aged(a) end
@@ -168,7 +179,7 @@ local function serve_head(name, room, plan, class)
     leave(id, ticket)
     ticket.state, ticket.why = 'refused', why
     keep(id, ticket)
-    redis.call('ZADD', L .. ':due:leases', now + UNCLAIMED_MS, id)
+    ends[id] = now + UNCLAIMED_MS
     woken[#woken + 1] = id
     return true
   end
@@ -207,6 +218,13 @@ local function serve(name)
   return false
 end
 
+-- What it costs at the most to look at a room's candidates, in µs.
+local function cost_of(name)
+  local plan = plan_of(name)
+  if not plan then return 0 end
+  return plan.size * (#plan.candidates == plan.size and KNOWN_US or FETCH_US + LOOK_US)
+end
+
 -- Serves the rooms that something was done for, one grant each in turn: first who waits in a
 -- higher class, then who was served longest ago.
 local function serve_touched()
@@ -228,8 +246,10 @@ local function serve_touched()
   while going do
     going = false
     for _, name in ipairs(names) do
-      if visits >= MOST_VISITS or #woken >= 100 then
-        for _, left in ipairs(names) do look_again('r ' .. left, 0) end
+      if spent >= MOST_US or spent > 0 and touched[name] and spent + cost_of(name) > MOST_US then
+        for _, left in ipairs(names) do
+          if touched[left] then look_again('r ' .. left, 0) end
+        end
         return
       end
       if touched[name] then
@@ -241,6 +261,8 @@ end
 
 -- Everybody whom a lease on this upstream may concern is served before the script ends.
 local function touch(upstream)
+  if served_upstreams[upstream] then return end
+  served_upstreams[upstream] = true
   for _, name in ipairs(redis.call('SINTER', L .. ':rooms', L .. ':served:' .. upstream)) do
     touched[name] = true
   end

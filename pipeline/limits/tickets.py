@@ -96,7 +96,8 @@ def question(event: Event, room: Room, *, weight: int, is_known: bool, refuses: 
         weight,
         [part for limit in own_limits(event) for part in limit] if is_known else [],
         event.prompt_tokens,
-        event.output_tokens,
+        # Nothing answers embeddings in tokens; 0 would stand for as many as usual.
+        -1 if event.operation == "embeddings" else event.output_tokens,
         int(event.deadline * 1000),
         int(refuses),
     ]

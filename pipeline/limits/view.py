@@ -1,6 +1,6 @@
 """A look at the limits: what is used, who waits where, and what stops a request."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -54,6 +54,8 @@ class ScopeUse(msgspec.Struct, frozen=True, array_like=True):
     held: int
     #: Until a request can go; 0: now, -1: nobody knows.
     wait_ms: float
+    #: How long the oldest of those waits that are held.
+    oldest_ms: float = 0
 
 
 class RoomUse(msgspec.Struct, frozen=True, array_like=True):
@@ -104,6 +106,30 @@ class CandidateLook(msgspec.Struct, frozen=True, array_like=True):
     tokens: int
 
 
+class Judged(msgspec.Struct, frozen=True, array_like=True):
+    """What admission would go by, if it were asked now; -1 ms: nobody knows."""
+
+    #: Our limit that stops it; empty: none does.
+    scope: str = ""
+    own_ms: float = 0
+    dimension: str = ""
+    limit: int = 0
+    remaining: float = 0
+    window_ms: float = 0
+    #: Requests that wait for this limit.
+    held: int = 0
+    #: What it would get; empty: nothing fits.
+    deployment: str = ""
+    key: str = ""
+    fits_ms: float = -1
+    why: str = ""
+    #: Requests in its room, and how many there may be.
+    waiting: int = 0
+    most: int = 0
+    ahead: int = 0
+    turn_ms: float = -1
+
+
 class Sight(msgspec.Struct, frozen=True):
     """What one look found."""
 
@@ -114,6 +140,7 @@ class Sight(msgspec.Struct, frozen=True):
     place: _Place = _Place()
     own: tuple[Stop, ...] = ()
     candidates: tuple[CandidateLook, ...] = ()
+    judged: Judged = Judged()
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,12 +164,17 @@ def argument(
     rooms: bool = False,
     ticket: str = "",
     question: Packed | None = None,
+    caps: Mapping[str, object] | None = None,
 ) -> bytes:
-    """Write what to look at, as `look.lua` reads it."""
-    flat = [part for triple in scopes for part in triple]
-    return msgspec.msgpack.encode(
-        {"scopes": flat, "rooms": rooms, "ticket": ticket, "question": question or False}
-    )
+    """Write what to look at, as `look.lua` reads it; `caps` are tried in place of all that hold."""
+    asked: dict[str, object] = {
+        "scopes": [part for triple in scopes for part in triple],
+        "rooms": rooms,
+        "ticket": ticket,
+        "question": question or False,
+        "caps": caps or False,
+    }
+    return msgspec.msgpack.encode(asked)
 
 
 def read(packed: bytes) -> Sight:

@@ -18,6 +18,7 @@ import redis.exceptions
 from pipeline.embedded.redis_server import find_redis_server
 from pipeline.errors import StartError
 from tests.benchmarks import (
+    admission,
     async_accept,
     broker,
     deltas,
@@ -43,6 +44,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Bench], list[Figure]]]] = {
     "idle": idle.run,
     "async_accept": async_accept.run,
     "broker": broker.run,
+    "admission": admission.run,
 }
 
 #: What may go wrong in one benchmark while the others are worth carrying out.

@@ -9,16 +9,28 @@ import pytest
 from tests.cli.command import error_of, sluice
 
 COMMANDS = ("up", "gateway", "workers", "simulate", "check", "send", "show", "tail", "status")
-ON_REDIS = (("gateway",), ("workers",), ("show", "some-id"), ("tail",), ("status",), ("up",))
+ON_LIMITS = ("limits", "keys", "reload")
+ON_REDIS = (
+    ("gateway",),
+    ("workers",),
+    ("show", "some-id"),
+    ("tail",),
+    ("status",),
+    ("up",),
+    ("limits", "--model", "fast"),
+    ("keys",),
+    ("keys", "revive", "simulated:"),
+    ("reload",),
+)
 
 
 def test_the_help_names_every_command(tmp_path: Path) -> None:
     done = sluice(tmp_path, "--help")
     assert done.returncode == 0
-    assert all(f" {command} " in done.stdout for command in COMMANDS)
+    assert all(f" {command} " in done.stdout for command in (*COMMANDS, *ON_LIMITS))
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *ON_LIMITS])
 def test_each_command_explains_itself_with_an_example(command: str, tmp_path: Path) -> None:
     done = sluice(tmp_path, command, "--help")
     assert done.returncode == 0

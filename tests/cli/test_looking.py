@@ -165,7 +165,7 @@ def test_status_tells_streams_groups_and_who_lives(running: House) -> None:
     assert len(told["workers"]) == len(told["gateways"]) == 1
     assert told["counters"]["refused"] == 0
     seen = running.run("status").stdout
-    for words in ("requests:high", "route", "worker ", "gateway ", "waiting room", "refused 0"):
+    for words in ("requests:high", "route", "worker ", "gateway ", "waiting: 0", "refused 0"):
         assert words in seen
 
 

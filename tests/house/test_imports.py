@@ -16,7 +16,15 @@ HOPS = ["workers.route*", "workers.gate*", "workers.call*", "workers.respond*"]
 LAYERS: Mapping[str, Sequence[str]] = {
     "vocabulary": [
         f"pipeline.{name}*"
-        for name in ("event", "outcome", "errors", "names", "clock", "limits.seen")
+        for name in (
+            "event",
+            "outcome",
+            "errors",
+            "names",
+            "clock",
+            "limits.seen",
+            "limits.estimate",
+        )
     ],
     "knowledge": [f"pipeline.{name}*" for name in ("settings", "catalog", "ladder", "flow")],
     "means": [

@@ -68,7 +68,8 @@ class Account:
     def admit(self, tokens: int, now: float) -> None:
         """Take a place, one request and the tokens, all or nothing; raises RefusalError."""
         if self._concurrency is not None and self._active >= self._concurrency:
-            raise _over("concurrent requests", self._concurrency, CONCURRENCY_RETRY_MS)
+            what = "concurrent requests"
+            raise _over(what, self._concurrency, CONCURRENCY_RETRY_MS, "concurrency")
         _check(self._requests, "requests", 1, now)
         _check(self._tokens, "tokens", tokens, now)
         self._active += 1
@@ -138,6 +139,6 @@ def _check(meter: Meter | None, unit: str, cost: int, now: float) -> None:
     raise _over(f"{unit} per minute", meter.limit, wait_s * 1000, unit)
 
 
-def _over(what: str, limit: int, retry_ms: float, unit: str = "requests") -> RefusalError:
+def _over(what: str, limit: int, retry_ms: float, unit: str) -> RefusalError:
     message = f"Rate limit reached: {limit} {what}. Try again in {go_duration(retry_ms / 1000)}."
     return RefusalError(429, message, kind=(unit, "rate_limit_exceeded"), retry_ms=retry_ms)

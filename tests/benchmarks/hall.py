@@ -1,0 +1,197 @@
+"""The limits of one benchmark case in Redis: candidates, leases, and a room full of who waits."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from pipeline.catalog import Catalog
+from pipeline.limits.admission import ADMISSION, PUBLISH, REGISTER
+from pipeline.limits.caps import published
+from pipeline.limits.plans import Plans, Room
+from pipeline.limits.tickets import candidates, question, settlement
+from pipeline.settings.load import Settings
+from tests.benchmarks.ground import Bench, Ground
+from tests.limits.rooms import DONE, configured
+from tests.streams.rig import NAMES, make_event
+
+#: Events in one call, the largest first: so many calls at once are allowed where others wait.
+BATCHES: Final = (64, 16, 1)
+
+_TENANTS: Final = 50
+_FILL: Final = 128
+_ALLOWED: Final = {"rpm": 600_000, "tpm": 600_000_000}
+_LIMITS: Final = {"rpm": 60_000_000, "burst": 1_000_000, "tpm": 2_000_000_000}
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+
+_EVERY_CALL: Final = {"slowlog-log-slower-than": 0, "slowlog-max-len": 100_000}
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One call of the script."""
+
+    #: Its verb, or what it was for.
+    what: str
+    events: int
+    #: µs that it held Redis.
+    us: int
+    #: Whether the system took the processor from Redis meanwhile.
+    disturbed: bool
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may serve, who waits, and what else is to be looked at."""
+
+    candidates: int
+    waiting: int = 0
+    #: Keys of each provider, each with limits of its own.
+    keys: int = 1
+    #: Whether tenants have limits of requests and tokens per minute.
+    limited: bool = False
+    #: Waiting rooms: models whose candidates are the same but for one.
+    rooms: int = 1
+
+    @property
+    def name(self) -> str:
+        """Tell it in words."""
+        also = f", {self.keys} keys each" * (self.keys > 1) + ", tenants' limits" * self.limited
+        of = f"{self.candidates} candidate{'s' * (self.candidates > 1)}"
+        return f"{of}, {self.waiting:,} waiting{also}"
+
+    def settings(self, bench: Bench) -> Settings:
+        """Configure it; where somebody waits, one batch of calls may be under way."""
+        at_once = -(-max(BATCHES) // self.candidates) if self.waiting else 100_000
+        provider: dict[str, object] = {
+            "kind": "simulated",
+            "base_url": "http://127.0.0.1:1/v1",
+            "limits_per": "key",
+            "keys": [f"secret-of-key-{n}" for n in range(self.keys)],
+            "limits": {**_LIMITS, "concurrency": at_once},
+        }
+        names = [f"provider-{n}" for n in range(self.candidates + (self.rooms > 1))]
+        listed = [{"provider": name, "model": "llama-3.1-8b"} for name in names]
+        if self.rooms > 1:
+            models = [listed[:n] + listed[n + 1 :] for n in range(self.rooms)]
+        else:
+            models = [listed]
+        tenants = {f"t{n}": {"limits": _ALLOWED} for n in range(_TENANTS)}
+        return configured(
+            bench.directory,
+            gateway={"default_model": "m0"},
+            gate={"max_queue_size": 1_000_000},
+            providers=dict.fromkeys(names, provider),
+            models={
+                f"m{n}": {"strategy": "least_busy", "deployments": those}
+                for n, those in enumerate(models)
+            },
+            tenants=tenants if self.limited else {},
+        )
+
+
+class Hall:
+    """A case's rooms in Redis; all that asks goes through the script, as in a worker."""
+
+    def __init__(self, ground: Ground, bench: Bench, case: Case) -> None:
+        self.case = case
+        self.settings = case.settings(bench)
+        self.catalog = Catalog(self.settings)
+        #: Tickets that have leases.
+        self.leases: list[str] = []
+        self.redis: Any = ground.client
+        self._status = Path(f"/proc/{ground.redis.pid}/status")
+        self._calls: list[tuple[str, int, bool]] = []
+        self.redis.flushdb()
+        self.redis.script_load(ADMISSION.text)
+        fields = [p for pair in published(self.settings, self.catalog).items() for p in pair]
+        self.redis.eval(PUBLISH.text, 1, NAMES.limits, *fields)
+        plans = Plans(self.settings, self.catalog)
+        self._asked = [self._template(plans, model) for model in self.settings.models]
+        self._count = 0
+
+    def fill(self) -> None:
+        """Take all the leases there are where others are to wait, and let those come."""
+        if self.case.waiting:
+            at_once = -(-max(BATCHES) // self.case.candidates) * self.case.candidates
+            self.admit(at_once + (self.case.rooms > 1) * at_once, min(_FILL, at_once))
+            for _ in range(self.case.waiting // _FILL + 1):
+                self.run("admit", self._questions(_FILL))
+
+    def admit(self, count: int, batch: int) -> None:
+        """Let so many new events ask."""
+        for _ in range(0, count, batch):
+            asked = self._questions(batch)
+            answers, _ = self.run("admit", asked)
+            for question_, answer in zip(asked, answers, strict=True):
+                if msgspec.msgpack.decode(answer)[0] == "lease":
+                    self.leases.append(msgspec.msgpack.decode(question_)[0])
+
+    def settle(self, batch: int) -> list[str]:
+        """Settle so many leases; gives the tickets that were served in their place."""
+        ending, self.leases = self.leases[:batch], self.leases[batch:]
+        _, woken = self.run("settle", [_pack(settlement(one, 1, DONE)) for one in ending])
+        return [ticket.decode() for ticket in woken]
+
+    def claim(self, tickets: list[str]) -> None:
+        """Let those ask again that were served."""
+        asked = list(self._asked[0])
+        items = [_pack([ticket, *asked[1:]]) for ticket in tickets]
+        if items:
+            self.run("admit", items, "claim")
+        self.leases += tickets
+
+    def run(
+        self, verb: str, items: Sequence[bytes] = (), what: str = ""
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Run the script; gives the answers, and the tickets woken."""
+        words = (NAMES.limits, NAMES.clock, verb, *items)
+        before = self._switches()
+        answers, woken, _ = self.redis.evalsha(ADMISSION.sha, 2, *words)
+        self._calls.append((what or verb, len(items), self._switches() != before))
+        return answers, woken
+
+    def watch(self) -> None:
+        """Have Redis note what every call takes, from now on."""
+        self._calls.clear()
+        for name, value in _EVERY_CALL.items():
+            self.redis.config_set(name, value)
+        self.redis.slowlog_reset()
+
+    def watched(self) -> list[Call]:
+        """List the calls since `watch`."""
+        self.redis.config_set("slowlog-log-slower-than", -1)
+        log = reversed(self.redis.slowlog_get(-1))
+        took = [one["duration"] for one in log if one["command"].startswith(b"EVALSHA")]
+        return [
+            Call(what=what, events=events, us=us, disturbed=disturbed)
+            for (what, events, disturbed), us in zip(self._calls, took, strict=True)
+        ]
+
+    def _switches(self) -> str:
+        return self._status.read_text().partition("nonvoluntary_ctxt_switches:")[2]
+
+    def _template(self, plans: Plans, model: str) -> list[Any]:
+        event = make_event(
+            "r",
+            model=model,
+            plan=self.catalog.candidates(model),
+            tenant="t0",
+            user="u",
+            prompt_tokens=10,
+            output_tokens=10,
+        )
+        room: Room = plans.room(candidates(event))
+        self.redis.eval(REGISTER.text, 1, NAMES.limits, room.name, room.packed, *room.upstreams)
+        return question(event, room, weight=1, is_known=self.case.limited, refuses=False)
+
+    def _questions(self, count: int) -> list[bytes]:
+        made = []
+        for n in range(self._count, self._count + count):
+            asked = list(self._asked[n % len(self._asked)])
+            tenant = f"t{n % _TENANTS}"
+            asked[0], asked[3] = f"1.{n:026}", tenant
+            asked[5] = [part.replace("t0", tenant) for part in asked[5]]
+            made.append(_pack(asked))
+        self._count += count
+        return made

@@ -1,0 +1,171 @@
+"""Leases and waiting rooms after a fault: capacity is whole again, and everybody is answered."""
+
+import signal
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+import pytest
+import redis
+
+from tests.crash.conftest import BuildHouse
+from tests.crowd import Crowd
+from tests.house_of_sluice import House, kill_family, requests, signal_family
+from tests.reckoning import Reckoning, more_than_one
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.crash
+
+#: Liveness and a scan of the tests' workers, and a second for the work itself.
+_WITHIN_S = 3.0
+
+
+def _narrow(build_house: BuildHouse, places: int, options: str, **limits: int) -> House:
+    """Build a house whose model `narrow` has so many places at once."""
+    deployment = {
+        "provider": "sim", "model": f"narrow:{options}",
+        "limits": {"concurrency": places, **limits},
+    }  # fmt: skip
+    return build_house(models={"narrow": {"deployments": [deployment]}})
+
+
+def _use(house: House) -> list[float]:
+    """Read what is used of the deployment of `narrow`, by the numbers of `ground.lua` less one."""
+    with redis.Redis(port=house.redis.port, protocol=2) as client:
+        [key] = client.keys(f"{house.names.limits}:use:d:*")
+        found: list[float] = msgspec.msgpack.decode(client.get(key))
+        return found
+
+
+def _parked(house: House, least: int) -> None:
+    eventually(lambda: house.client.hlen(house.names.parked) >= least, what="a waiting room")
+
+
+def _settle(reckoning: Reckoning, ids: Sequence[str]) -> None:
+    reckoning.check(ids, 30.0)
+
+
+def test_capacity_is_whole_soon_after_a_worker_with_fifty_leases_was_killed(
+    build_house: BuildHouse,
+) -> None:
+    house = _narrow(build_house, 50, "ttft_ms=1200,tokens=4", tpm=1_000_000)
+    reckoning = Reckoning(house.client, house.names)
+    house.start_simulated()
+    doomed, name = house.start_worker()
+    everything = [*requests(50, "narrow"), *requests(60, "narrow", "waits")]
+    house.xadd(everything)
+    ids = [str(one["request_id"]) for one in everything]
+    eventually(lambda: house.upstream.number("active") == 50, what="fifty in mid-call")
+    _parked(house, 60)
+    house.start_worker()
+    kill_family(doomed)
+    killed = time.monotonic()
+    eventually(lambda: house.upstream.number("active") == 0, what="the end of the dead's calls")
+    eventually(lambda: house.upstream.number("active") == 50, what="fifty calls anew")
+    assert time.monotonic() - killed < _WITHIN_S
+    assert house.pending("call", name) == set()
+    _settle(reckoning, ids)
+    assert house.upstream.number("peak") <= 50
+    assert len(more_than_one(house.upstream.calls(), ids)) <= 50
+    used = _use(house)
+    prompt_and_answer = len(ids) * (1 + 4)
+    assert used[2] == 0
+    assert used[4] == len(ids)
+    assert used[5] == prompt_and_answer
+
+
+def test_a_worker_killed_again_and_again_leaks_no_lease(build_house: BuildHouse) -> None:
+    house = _narrow(build_house, 8, "ttft_ms=60,tokens=2")
+    reckoning = Reckoning(house.client, house.names)
+    house.start_simulated()
+    house.start_worker()
+    ids: list[str] = []
+    for round_ in range(3):
+        doomed, _ = house.start_worker()
+        events = requests(120, "narrow", f"k{round_}-")
+        ids += [str(one["request_id"]) for one in events]
+        house.xadd(events)
+        _parked(house, 60)
+        kill_family(doomed)
+    _settle(reckoning, ids)
+    assert _use(house)[2] == 0
+    assert _use(house)[4] == len(ids)
+
+
+def test_an_event_without_a_ticket_and_a_ticket_without_an_event_are_mended(
+    build_house: BuildHouse,
+) -> None:
+    house = _narrow(build_house, 2, "ttft_ms=100,tokens=2")
+    reckoning = Reckoning(house.client, house.names)
+    house.start_simulated()
+    stopped, _ = house.start_worker()
+    house.xadd(requests(20, "narrow"))
+    ids = [f"r{number}" for number in range(20)]
+    _parked(house, 12)
+    # As a worker leaves them that dies between the two, with what it had under way.
+    signal_family(stopped, signal.SIGSTOP)
+    tickets, parked = f"{house.names.limits}:tickets", house.names.parked
+    waiting = sorted(house.client.hkeys(parked))
+    assert len(waiting) >= 8
+    lost = waiting[:4]
+    house.client.hdel(tickets, *(f"1.{one}" for one in lost))
+    events = {one: house.client.hget(parked, one) for one in waiting[4:8]}
+    house.client.hdel(parked, *events)
+    # The event that was about to be parked is another worker's to claim.
+    for event in events.values():
+        house.client.xadd(house.names.hop("gate"), {"event": event})
+    kill_family(stopped)
+    house.start_worker()
+    _settle(reckoning, ids)
+
+
+def test_a_worker_that_dies_on_its_way_to_the_waiting_room_loses_nobody(
+    build_house: BuildHouse,
+) -> None:
+    house = _narrow(build_house, 2, "ttft_ms=150,tokens=2")
+    reckoning = Reckoning(house.client, house.names)
+    house.start_simulated()
+    ids: list[str] = []
+    for round_ in range(3):
+        worker, _ = house.start_worker()
+        events = requests(40, "narrow", f"w{round_}-")
+        house.xadd(events)
+        ids += [str(one["request_id"]) for one in events]
+        tickets = f"{house.names.limits}:tickets"
+        # The first tickets are there, and their events are on their way.
+        eventually(partial(house.client.exists, tickets), what="a ticket")
+        kill_family(worker)
+    house.start_worker()
+    _settle(reckoning, ids)
+
+
+def test_who_waits_is_answered_though_redis_restarts(build_house: BuildHouse) -> None:
+    house = _narrow(build_house, 5, "ttft_ms=100,tokens=2").start(workers=2)
+    reckoning = Reckoning(house.client, house.names)
+    with Crowd(house.url, 80, "narrow") as crowd:
+        _parked(house, 60)
+        house.redis.kill()
+        time.sleep(0.3)
+        house.redis.start()
+        heard = crowd.heard()
+    assert {(one.status, one.code) for one in heard} == {(200, "")}
+    ids = [one.request_id for one in heard]
+    _settle(reckoning, ids)
+    assert more_than_one(house.upstream.calls(), ids) == set()
+    assert house.upstream.number("peak") <= 5
+
+
+@pytest.mark.parametrize("with_caps", [True, False])
+def test_who_waits_is_answered_though_all_limits_were_deleted(
+    build_house: BuildHouse, with_caps: bool
+) -> None:
+    house = _narrow(build_house, 5, "ttft_ms=100,tokens=2").start(workers=2)
+    reckoning = Reckoning(house.client, house.names)
+    with Crowd(house.url, 60, "narrow") as crowd:
+        _parked(house, 45)
+        keys = list(house.client.scan_iter(f"{house.names.limits}:*"))
+        house.client.delete(*(key for key in keys if with_caps or not key.endswith(":caps")))
+        heard = crowd.heard()
+    assert {(one.status, one.code) for one in heard} == {(200, "")}
+    _settle(reckoning, [one.request_id for one in heard])

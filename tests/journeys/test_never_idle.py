@@ -1,0 +1,124 @@
+"""A provider that enforces limits of its own: its capacity is used up, and it has to refuse nobody.
+
+What a provider saves up while nobody calls is used before anything is measured: from then on it
+allows what its limit says and not one call more.
+"""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from tests.house_of_sluice import House, requests
+from tests.journeys.conftest import BuildHouse
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.journey
+
+_KEY = "sk-the-only-one"
+_PROCESSES = 3
+
+
+class Used(NamedTuple):
+    """What was made of a provider's capacity: the share of it, and the calls it refused."""
+
+    share: float
+    called: int
+    refused: int
+
+
+def _build(build_house: BuildHouse, options: str, limits: Mapping[str, int]) -> House:
+    """Build a house of three workers whose model `busy` has a provider with such options."""
+    name = f"busy:{options}"
+    house = build_house(
+        providers={"strict": {"keys": [_KEY]}},
+        models={"busy": {"deployments": [{"provider": "strict", "model": name, "limits": limits}]}},
+    )
+    house.start_simulated()
+    workers = [house.spawn_worker() for _ in range(_PROCESSES)]
+    for worker in workers:
+        house.await_worker(worker)
+    return house
+
+
+def _use_up(house: House, options: str, tokens: int) -> None:
+    """Call until the provider refuses, as somebody else with the same key."""
+    url = f"http://127.0.0.1:{house.simulated_port}/v1/chat/completions"
+    body = {
+        "model": f"busy:{options}", "max_tokens": tokens,
+        "messages": [{"role": "user", "content": "hi"}],
+    }  # fmt: skip
+    headers = {"Authorization": f"Bearer {_KEY}", "X-Simulate": "ttft_ms=0"}
+
+    def call_on(_: int) -> None:
+        with httpx.Client(headers=headers, timeout=30) as client:
+            while client.post(url, json=body).status_code == 200:
+                pass
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(call_on, range(8)))
+
+
+def _measure(house: House, seconds: float, per_s: float) -> Used:
+    """Compare the calls of so many seconds to those that the provider would have taken."""
+    begin, began, refused = _counts(house)
+    time.sleep(seconds)
+    end, started, more = _counts(house)
+    taken, called = (end - begin) * per_s, started - began
+    return Used(called / taken, called, more - refused)
+
+
+def _counts(house: House) -> tuple[float, int, int]:
+    """Give the time, the calls that were answered so far and those that were refused."""
+    started, total = house.upstream.number("started"), house.upstream.number("total")
+    return time.monotonic(), started, total - started
+
+
+def _check(used: Used) -> None:
+    assert used.share >= 0.97, used
+    assert used.refused <= used.called / 1000, used
+
+
+@pytest.mark.parametrize(
+    ("rpm", "seconds"), [(2400, 5.0), pytest.param(1200, 15.0, marks=pytest.mark.slow)]
+)
+def test_requests_per_minute_are_used_up(build_house: BuildHouse, rpm: int, seconds: float) -> None:
+    options = f"rpm={rpm},tokens=2"
+    house = _build(build_house, options, {"rpm": rpm})
+    _use_up(house, options, 2)
+    house.xadd(requests(int(rpm / 60 * (seconds + 10)), "busy"))
+    house.upstream.forget()
+    eventually(lambda: house.upstream.number("started") > rpm / 60, what="the first second's calls")
+    used = _measure(house, seconds, rpm / 60)
+    _check(used)
+
+
+@pytest.mark.slow
+def test_tokens_per_minute_are_used_up(build_house: BuildHouse) -> None:
+    tpm, tokens = 60_000, 49
+    options = f"tpm={tpm},tokens={tokens}"
+    house = _build(build_house, options, {"tpm": tpm})
+    _use_up(house, options, tokens)
+    house.xadd(requests(600, "busy", max_tokens=tokens))
+    house.upstream.forget()
+    eventually(lambda: house.upstream.number("started") > 40, what="the first calls")
+    # A prompt of `hi` is one token.
+    used = _measure(house, 15.0, tpm / 60 / (tokens + 1))
+    _check(used)
+
+
+@pytest.mark.slow
+def test_places_at_once_are_used_up(build_house: BuildHouse) -> None:
+    places, call_s = 40, 1.0
+    house = _build(
+        build_house, f"concurrency={places},ttft_ms={call_s * 1000:.0f},tokens=2",
+        {"concurrency": places},
+    )  # fmt: skip
+    house.xadd(requests(1000, "busy"))
+    house.upstream.forget()
+    eventually(lambda: house.upstream.number("started") > 2 * places, what="the first calls")
+    used = _measure(house, 12.0, places / call_s)
+    _check(used)
