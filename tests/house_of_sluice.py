@@ -31,7 +31,7 @@ _WORKERS: Section = {"liveness_s": 1, "scan_s": 0.3}
 class House:
     """Redis at once; the other parts when they are started. `sections` join the configuration.
 
-    Providers are simulated ones; `sim` is there unless it is given.
+    Providers are simulated ones; `sim`, which has every model, is there unless it is given.
     """
 
     def __init__(
@@ -53,14 +53,9 @@ class House:
 
     def _write_config(self, sections: Mapping[str, Section]) -> None:
         base = f"http://127.0.0.1:{self.simulated_port}/v1"
-        simulated = {"kind": "simulated", "base_url": base}
-        providers = {
-            "sim": {**simulated, "any_model": True},
-            **{
-                name: {**simulated, **given}
-                for name, given in sections.get("providers", {}).items()
-            },
-        }
+        simulated: Section = {"kind": "simulated", "base_url": base}
+        given: Mapping[str, Section] = {"sim": {"any_model": True}, **sections.get("providers", {})}
+        providers = {name: {**simulated, **options} for name, options in given.items()}
         models = {
             "fast": {"deployments": [{"provider": "sim", "model": "fast"}]},
             **sections.get("models", {}),

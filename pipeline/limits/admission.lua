@@ -15,6 +15,11 @@
 --          again or -1}
 local answers, pending = {}, {}
 
+-- Whether nothing has changed that is to be kept, and no time at which to look again.
+local function is_idle()
+  return not (scheduled or next(changed) or next(kept) or next(ends) or next(kept_rooms))
+end
+
 local function end_expired()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', L .. ':due:leases', '-inf', now, 'LIMIT', 0, 50)) do
     if spent > MOST_US / 2 then return end
@@ -34,7 +39,14 @@ local function end_expired()
   end
 end
 
-local function look_at_due()
+local function head_of(key)
+  return tonumber(redis.call('ZRANGE', L .. key, 0, 0, 'WITHSCORES')[2] or NEVER)
+end
+
+local first_due, first_deadline = head_of(':due'), head_of(':due:deadlines')
+
+local function end_overdue()
+  scheduled = true
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', L .. ':due:deadlines', '-inf', wall, 'LIMIT', 0, 50)) do
     spent = spent + TICKET_US
     local ticket = ticket_of(id)
@@ -46,6 +58,12 @@ local function look_at_due()
       woken[#woken + 1] = id
     end
   end
+end
+
+local function look_at_due()
+  if first_deadline <= wall then end_overdue() end
+  if first_due > now then return end
+  scheduled = true
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', L .. ':due', '-inf', now, 'LIMIT', 0, 16)) do
     redis.call('ZREM', L .. ':due', member)
     local name = string.sub(member, 3)
@@ -95,10 +113,8 @@ end
 -- Says when a worker is to look again; one is enough. One whose promise another has overtaken need
 -- not look any more, but a timer may be somewhat ahead of Redis's clock.
 local function next_look(promised_ms)
-  local due = redis.call('ZRANGE', L .. ':due', 0, 0, 'WITHSCORES')[2]
-  local deadline = redis.call('ZRANGE', L .. ':due:deadlines', 0, 0, 'WITHSCORES')[2]
-  if not due and not deadline then return -1 end
-  local soonest = math.min(due and tonumber(due) or NEVER, deadline and deadline - wall + now or NEVER)
+  if not is_idle() then first_due, first_deadline = head_of(':due'), head_of(':due:deadlines') end
+  local soonest = math.min(first_due, first_deadline - wall + now)
   if soonest == NEVER then return -1 end
   local promised = tonumber(redis.call('GET', L .. ':alarm') or '0')
   local ahead = promised_ms and 10 + promised_ms / 1000 or 0
@@ -149,6 +165,8 @@ for _, id in ipairs(woken) do
 end
 for i = 1, #answers do answers[i] = cmsgpack.pack(answers[i]) end
 local look_in = next_look(verb == 'alarm' and tonumber(ARGV[2]))
-save_tickets()
-save()
+if not is_idle() then
+  save_tickets()
+  save()
+end
 return {answers, called, look_in}

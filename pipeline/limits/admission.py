@@ -17,7 +17,7 @@ import redis.exceptions
 from pipeline import clock
 from pipeline.catalog import Catalog
 from pipeline.event import Event, decode
-from pipeline.limits.caps import VERSION, own_limits, published
+from pipeline.limits.caps import VERSION, caps_key, own_limits, published
 from pipeline.limits.fingerprint import fingerprints
 from pipeline.limits.plans import Plans, Room
 from pipeline.limits.tickets import (
@@ -58,6 +58,9 @@ REFUSED_S: Final = 1.0
 
 #: Plans are made known again after so long: Redis forgets those that nobody uses for a day.
 REGISTERED_S: Final = 3600.0
+
+#: Waiting events that are looked at in one go for their tickets.
+MEND_COUNT: Final = 500
 
 #: A mark that an event was woken is of no use after this; whoever was to park has done so.
 _MARK_S: Final = 60.0
@@ -104,6 +107,8 @@ class Admission:
         self._settling: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._looking: asyncio.Task[None] | None = None
+        #: How far the waiting events have been looked through.
+        self._mended: Reply = b"0"
         #: Tickets that are being given back: renewing one now would bring it back to life.
         self._leaving: set[str] = set()
 
@@ -192,14 +197,24 @@ class Admission:
         )
         if marks:
             await self._drop_marks()
-        if not parked or parked <= await self._link.call("HLEN", f"{self._names.limits}:tickets"):
+        if not parked:
             return
-        cursor: Reply = b""
-        while cursor != b"0":
-            cursor, flat = await self._link.call(
-                "HSCAN", self._names.parked, cursor or b"0", "COUNT", 200
+        await self._publish_lost()
+        some_are_missing = parked > await self._link.call("HLEN", f"{self._names.limits}:tickets")
+        if some_are_missing:
+            self._mended = b"0"
+        while True:
+            # Else a part is enough: the tickets of calls may hide that one is missing.
+            self._mended, flat = await self._link.call(
+                "HSCAN", self._names.parked, self._mended, "COUNT", MEND_COUNT
             )
             await self._wake(await self._ticketless(flat[1::2]))
+            if not some_are_missing or self._mended == b"0":
+                return
+
+    async def _publish_lost(self) -> None:
+        if not await self._link.call("EXISTS", caps_key(self._names)):
+            await self.publish()
 
     async def _drop_marks(self) -> None:
         flat = await self._link.call("HGETALL", self._names.woken)
@@ -246,6 +261,7 @@ class Admission:
         for asked, packed in zip(batch, answers, strict=True):
             found = verdict(packed)
             if found is None:
+                await self._publish_lost()
                 self._registered.pop(asked.room.name, None)
                 await self._make_known(asked.room)
                 self._asked.append(asked)

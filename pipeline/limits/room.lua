@@ -19,6 +19,8 @@ local SOONEST_MS = 5
 local rooms, touched, woken, admitted = {}, {}, {}, {}
 -- Rooms that changed, and of sets of those who left the tag up to which they are of no use.
 local kept_rooms, passed, served_upstreams = {}, {}, {}
+-- Whether the times at which to look again may have changed.
+local scheduled = false
 
 local function room_of(name)
   if not rooms[name] then
@@ -81,11 +83,32 @@ local function enter(id, ticket)
   keep_room(name)
 end
 
+-- Everybody whom a lease on this upstream may concern is served before the script ends.
+local function touch(upstream)
+  if served_upstreams[upstream] then return end
+  served_upstreams[upstream] = true
+  for _, name in ipairs(redis.call('SINTER', L .. ':rooms', L .. ':served:' .. upstream)) do
+    touched[name] = true
+  end
+end
+
+-- Lets others have what was held for a large head: it went, or will be held anew.
+local function release(name, room)
+  local use = use_of(room.holds)
+  if use[HOLDER] == name then
+    use[HOLDER] = ''
+    write(room.holds)
+    touch(room.holds_of)
+  end
+  room.holds, room.holds_of = nil, nil
+end
+
 -- Takes a ticket out of its line; `tag` is its tenant's start tag where it is served.
 local function step_out(id, ticket, tag)
   local name, class = ticket.room, ticket.class
   local room, queue = room_of(name), queue_key(name, class)
   room.waits[class] = room.waits[class] - 1
+  if room.holds then release(name, room) end
   redis.call('ZREM', line_key(ticket), id)
   local next_tag = tag and tag + 1 / ticket.weight
   if redis.call('EXISTS', line_key(ticket)) == 1 then
@@ -119,7 +142,9 @@ local function leave(id, ticket)
 end
 
 local function look_again(member, wait)
-  if wait < NEVER then redis.call('ZADD', L .. ':due', now + math.max(SOONEST_MS, wait), member) end
+  if wait == NEVER then return end
+  scheduled = true
+  redis.call('ZADD', L .. ':due', now + math.max(SOONEST_MS, wait), member)
 end
 
 -- The classes in which somebody waits, in the order of their right to the next grant: those that
@@ -152,6 +177,9 @@ local function hold_for(name, candidate)
   local use = use_of(candidate.scopes[1])
   use[HOLDER], use[HELD_UNTIL] = name, now + MINUTE_MS
   write(candidate.scopes[1])
+  local room = room_of(name)
+  room.holds, room.holds_of = candidate.scopes[1], candidate.upstream
+  keep_room(name)
 end
 
 -- Puts right a line whose ticket is gone: somebody emptied a part of Redis.
@@ -256,14 +284,5 @@ local function serve_touched()
         if serve(name) then going = true else touched[name] = nil end
       end
     end
-  end
-end
-
--- Everybody whom a lease on this upstream may concern is served before the script ends.
-local function touch(upstream)
-  if served_upstreams[upstream] then return end
-  served_upstreams[upstream] = true
-  for _, name in ipairs(redis.call('SINTER', L .. ':rooms', L .. ':served:' .. upstream)) do
-    touched[name] = true
   end
 end

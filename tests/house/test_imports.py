@@ -34,7 +34,7 @@ LAYERS: Mapping[str, Sequence[str]] = {
         "pipeline.telemetry*",
         "workers.providers*",
     ],
-    "hops": [*HOPS, "workers.deadline*"],
+    "hops": [*HOPS, "workers.deadline*", "workers.settling*"],
     "hosts": ["gateway*", "workers*", "pipeline.cli*", "pipeline.webhooks*"],
 }
 

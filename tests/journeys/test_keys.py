@@ -56,7 +56,7 @@ class _Keyed:
     @property
     def dead(self) -> list[str]:
         """List the keys that are dead."""
-        return list(self.house.client.hkeys(f"{self.house.names.limits}:dead"))
+        return [str(key) for key in self.house.client.hkeys(f"{self.house.names.limits}:dead")]
 
     @property
     def refused(self) -> int:
