@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import redis
 
@@ -54,8 +54,10 @@ class House:
     def _write_config(self, sections: Mapping[str, Section]) -> None:
         base = f"http://127.0.0.1:{self.simulated_port}/v1"
         simulated: Section = {"kind": "simulated", "base_url": base}
-        given: Mapping[str, Section] = {"sim": {"any_model": True}, **sections.get("providers", {})}
-        providers = {name: {**simulated, **options} for name, options in given.items()}
+        given: Section = {"sim": {"any_model": True}, **sections.get("providers", {})}
+        providers = {
+            name: {**simulated, **cast("Section", options)} for name, options in given.items()
+        }
         models = {
             "fast": {"deployments": [{"provider": "sim", "model": "fast"}]},
             **sections.get("models", {}),

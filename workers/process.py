@@ -137,7 +137,9 @@ class WorkerProcess:
             default_model=self._settings.gateway.default_model,
         )
         callbacks = Callbacks(self._link, self._names, retention.reply_to_max_entries)
-        return Engine(options, self._names, self._link, bound, callbacks.deliver)
+        engine = Engine(options, self._names, self._link, bound, callbacks.deliver)
+        engine.on_given_up = self._admission.leave
+        return engine
 
     def _limits(self) -> Limits:
         retention = self._settings.retention

@@ -15,9 +15,9 @@ from pipeline.cli.place import Place, find
 from pipeline.errors import StartError
 from pipeline.event import Event, Lease
 from pipeline.limits import refusals
-from pipeline.limits.admission import REGISTER
 from pipeline.limits.caps import caps_key
 from pipeline.limits.quota import Quota
+from pipeline.limits.runner import REGISTER
 from pipeline.limits.tickets import Refusal, Verdict, Waiting
 from pipeline.limits.trial import Trial, trial, verdict
 from pipeline.limits.view import Sight, Stop, quotas_of

@@ -7,9 +7,9 @@ import redis
 from pipeline import clock
 from pipeline.catalog import Catalog
 from pipeline.cli.place import Place
-from pipeline.limits.admission import ADMISSION
 from pipeline.limits.report import LimitsReport
 from pipeline.limits.reporter import Reporter
+from pipeline.limits.runner import ADMISSION
 from pipeline.limits.tickets import id_of
 from pipeline.limits.view import LOOK, Sight, keys, read
 from pipeline.names import Names

@@ -11,10 +11,10 @@ from pipeline.cli import looking
 from pipeline.cli.entries import read_hash
 from pipeline.cli.options import Where
 from pipeline.cli.place import Place, find
-from pipeline.limits.admission import PUBLISH
 from pipeline.limits.caps import GATE, UNLIMITED, VERSION, Cap, caps_key, published
 from pipeline.limits.fingerprint import differences, fingerprints
 from pipeline.limits.refusals import SCOPES, scope_of
+from pipeline.limits.runner import PUBLISH
 
 _KINDS: Final = {"d": "deployment", "p": "provider"}
 _FIELDS: Final = ("rpm", "burst", "tpm", "rpd", "tpd", "concurrency")

@@ -168,5 +168,8 @@ local look_in = next_look(verb == 'alarm' and tonumber(ARGV[2]))
 if not is_idle() then
   save_tickets()
   save()
+elseif now == tonumber(last) or now - last > 1000 then
+  -- Else a clock that is set back while nothing changes would stand still.
+  save_time()
 end
 return {answers, called, look_in}

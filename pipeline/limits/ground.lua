@@ -115,12 +115,16 @@ local function write(scope)
   changed[scope] = edits
 end
 
+local function save_time()
+  redis.call('SET', L .. ':time', string.format('%.3f %.3f', now, lead))
+end
+
 local function save()
   for scope in pairs(changed) do
     local key, packed = use_prefix .. scope, cmsgpack.pack(uses[scope])
     if fresh[scope] then redis.call('SET', key, packed, 'EX', USE_TTL_S) else redis.call('SET', key, packed, 'KEEPTTL') end
   end
-  redis.call('SET', L .. ':time', string.format('%.3f %.3f', now, lead))
+  save_time()
 end
 
 -- What the waiting rooms go by: ms until a class ages, most tickets in a room, ms until a dead

@@ -33,7 +33,7 @@ local function plan_of(room)
     plans[room] = false
     if packed then
       local offset, plan = cmsgpack.unpack_one(packed)
-      plan.packed, plan.offset, plan.candidates, plan.ready = packed, offset, {}, {0, 0, 0}
+      plan.packed, plan.offset, plan.candidates, plan.ready = packed, offset, {}, {{}, {}, {}}
       plans[room] = plan
     end
   end
@@ -92,6 +92,7 @@ local function save_tickets()
 end
 
 local dead_keys
+local revived = false
 -- The number of the change (`edits`) with which one of them last became another.
 local dead_edit = 0
 local function dead_of(key)
@@ -156,8 +157,8 @@ local function is_current(known)
 end
 
 local function fetch_candidates(plan, first, class)
-  if plan.ready[class] >= first then return end
-  plan.ready[class] = first
+  if plan.ready[class][first] then return end
+  plan.ready[class][first] = true
   local last = math.min(plan.size, first + 7)
   local candidates = unpack_candidates(plan, last)
   local names, scopes = {}, {}
@@ -259,14 +260,24 @@ local function fits(candidate, plan, ticket)
   return wait, why, by_size, key, n, known.load
 end
 
--- Chooses for a ticket: gives the candidate, key and tokens; or nothing, the ms until one may fit,
+-- The numbers of a plan's candidates that some upstreams serve.
+local function numbers_of(plan, upstreams)
+  local numbers = {}
+  for i, candidate in ipairs(unpack_candidates(plan, plan.size)) do
+    if upstreams[candidate.upstream] then numbers[#numbers + 1] = i end
+  end
+  return numbers
+end
+
+-- Chooses for a ticket, among the candidates of these numbers if any are given: gives the candidate, key and tokens; or nothing, the ms until one may fit,
 -- why the last one did not, whether a smaller request might have fitted, and the candidate that
 -- fits soonest. "dead" and "heavy" are the reason only where they are that of all.
-local function choose(plan, ticket)
+local function choose(plan, ticket, numbers)
   local best, best_key, best_n, best_load
-  local soonest, reason, sized, nearest = NEVER, nil, false, nil
-  for i = 1, plan.size do
-    if i % 8 == 1 then fetch_candidates(plan, i, ticket.class) end
+  local soonest, reason, sized, nearest, plain = NEVER, numbers and 'busy', false, nil, true
+  for nth = 1, numbers and #numbers or plan.size do
+    local i = numbers and numbers[nth] or nth
+    fetch_candidates(plan, i - (i - 1) % 8, ticket.class)
     local candidate = plan.candidates[i]
     if best and candidate.rank > best.rank then break end
     local wait, why, by_size, key, n, load = fits(candidate, plan, ticket)
@@ -275,12 +286,13 @@ local function choose(plan, ticket)
       if load == 0 then break end
     else
       if not reason or reason == 'dead' or (reason == 'heavy' and why ~= 'dead') then reason = why end
+      plain = plain and not by_size and why ~= 'heavy'
       if why ~= 'heavy' then sized = sized or by_size end
       if wait < soonest then soonest, nearest = wait, candidate end
     end
   end
   if best then return best, best_key, best_n end
-  return nil, soonest, reason or 'dead', sized, nearest
+  return nil, soonest, reason or 'dead', sized, nearest, plain
 end
 
 -- Tells why a ticket can never be served, if so, as `choose` does.

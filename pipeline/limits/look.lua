@@ -123,8 +123,10 @@ local function place_of(id)
   local others = redis.call('ZRANGEBYSCORE', queue, '-inf', my_tag, 'WITHSCORES', 'LIMIT', 0, 200)
   for i = 1, #others, 2 do
     if others[i] ~= ticket.tenant then
-      local line = redis.call('ZCARD', L .. ':line:' .. ticket.room .. ':' .. class .. ':' .. others[i])
-      ahead = ahead + math.min(line, math.floor((my_tag - others[i + 1]) * ticket.weight) + 1)
+      local line = L .. ':line:' .. ticket.room .. ':' .. class .. ':' .. others[i]
+      local head = ticket_of(redis.call('ZRANGE', line, 0, 0)[1] or '')
+      local before = math.floor((my_tag - others[i + 1]) * (head and head.weight or 1)) + 1
+      ahead = ahead + math.min(redis.call('ZCARD', line), before)
     end
   end
   ahead = ahead + mine

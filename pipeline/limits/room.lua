@@ -83,12 +83,15 @@ local function enter(id, ticket)
   keep_room(name)
 end
 
--- Everybody whom a lease on this upstream may concern is served before the script ends.
+-- Everybody whom a lease on this upstream may concern is served before the script ends: `touched`
+-- is for a room either true, or the upstreams that have given something back.
 local function touch(upstream)
   if served_upstreams[upstream] then return end
   served_upstreams[upstream] = true
   for _, name in ipairs(redis.call('SINTER', L .. ':rooms', L .. ':served:' .. upstream)) do
-    touched[name] = true
+    local some = touched[name] or {}
+    if some ~= true then some[upstream] = true end
+    touched[name] = some
   end
 end
 
@@ -98,6 +101,7 @@ local function release(name, room)
   if use[HOLDER] == name then
     use[HOLDER] = ''
     write(room.holds)
+    served_upstreams[room.holds_of] = nil
     touch(room.holds_of)
   end
   room.holds, room.holds_of = nil, nil
@@ -141,10 +145,10 @@ local function leave(id, ticket)
   if ticket.state == 'waiting' then step_out(id, ticket) end
 end
 
-local function look_again(member, wait)
+local function look_again(member, wait, only_sooner)
   if wait == NEVER then return end
   scheduled = true
-  redis.call('ZADD', L .. ':due', now + math.max(SOONEST_MS, wait), member)
+  redis.call('ZADD', L .. ':due', only_sooner or 'CH', now + math.max(SOONEST_MS, wait), member)
 end
 
 -- The classes in which somebody waits, in the order of their right to the next grant: those that
@@ -190,7 +194,7 @@ local function mend_line(name, room, class, tenant, line, id)
   keep_room(name)
 end
 
-local function serve_head(name, room, plan, class)
+local function serve_head(name, room, plan, class, numbers)
   local head = redis.call('ZRANGE', queue_key(name, class), 0, 0, 'WITHSCORES')
   local line = L .. ':line:' .. name .. ':' .. class .. ':' .. (head[1] or '')
   local id = redis.call('ZRANGE', line, 0, 0)[1]
@@ -199,10 +203,10 @@ local function serve_head(name, room, plan, class)
     mend_line(name, room, class, head[1], line, id)
     return true
   end
-  local candidate, key, n, sized, nearest = choose(plan, ticket)
+  local candidate, key, n, sized, nearest, plain = choose(plan, ticket, numbers)
   if not candidate then
     local wait, why = key, n
-    if why ~= 'dead' and why ~= 'heavy' then return false, wait, sized, nearest end
+    if why ~= 'dead' and why ~= 'heavy' then return false, wait, sized, nearest, plain end
     -- No waiting helps: its event is to come and be told.
     leave(id, ticket)
     ticket.state, ticket.why = 'refused', why
@@ -223,14 +227,18 @@ local function serve_head(name, room, plan, class)
 end
 
 -- Gives one grant in a room, if anybody can have one; else sees to it that it is looked at again.
+-- Where none of the candidates had been waited for because of a request's size, and only some
+-- upstreams have given back since, the others are still as full for anybody as they were.
 local function serve(name)
   local room, plan = room_of(name), plan_of(name)
   if not plan or waiting_in(room) == 0 then return false end
-  local soonest = NEVER
+  local soonest, plain, numbers = NEVER, #plan.reserved == 0, nil
+  if touched[name] ~= true and room.plain and plain and not revived then numbers = numbers_of(plan, touched[name]) end
   for _, class in ipairs(in_turn(room)) do
-    local served, wait, sized, nearest = serve_head(name, room, plan, class)
+    local served, wait, sized, nearest, by_none = serve_head(name, room, plan, class, numbers)
     if served then return true end
     soonest = math.min(soonest, wait)
+    plain = plain and by_none
     if not sized and #plan.reserved == 0 then break end
     if sized then
       if room.large[class] == 0 then
@@ -242,7 +250,11 @@ local function serve(name)
       end
     end
   end
-  look_again('r ' .. name, soonest)
+  if room.plain ~= plain then
+    room.plain = plain
+    keep_room(name)
+  end
+  look_again('r ' .. name, soonest, numbers and 'LT')
   return false
 end
 
@@ -285,4 +297,5 @@ local function serve_touched()
       end
     end
   end
+  for name in pairs(touched) do look_again('r ' .. name, 0) end
 end

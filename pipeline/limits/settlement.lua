@@ -103,6 +103,8 @@ local function take_note(ticket, s)
     if dead_of(ticket.key) then
       redis.call('HDEL', L .. ':dead', ticket.key)
       dead_keys = nil
+      -- It may serve other models too.
+      revived = true
     end
     go_up(ticket.quota, told)
     count_tokens(ticket.scopes[1], ticket.estimate, prompt, completion)

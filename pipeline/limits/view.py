@@ -8,7 +8,6 @@ import msgspec
 from pipeline import clock
 from pipeline.catalog import Catalog
 from pipeline.event import Event
-from pipeline.limits.admission import PARTS
 from pipeline.limits.caps import (
     Cap,
     account_scope,
@@ -19,6 +18,7 @@ from pipeline.limits.caps import (
 )
 from pipeline.limits.quota import Dimension, Quota, Scope
 from pipeline.limits.refusals import scope_of
+from pipeline.limits.runner import PARTS
 from pipeline.limits.tickets import Packed, ticket_of
 from pipeline.names import Names
 from pipeline.settings.load import Settings

@@ -69,6 +69,8 @@ class Engine:
         self._carrier = Carrier(link, names, options.consumer, options.kept, self.holdings)
         self._readers: dict[str, GroupReader] = {}
         self._writer: asyncio.Task[None] | None = None
+        #: Is told of events that end without their hop: it cannot give back what they hold.
+        self.on_given_up: Callable[[Event], object] | None = None
 
     async def start(self) -> None:
         """Make the groups, connect and begin to read. Raises `LinkError`."""
@@ -166,7 +168,7 @@ class Engine:
         if stream == DONE:
             run.task = asyncio.create_task(self._run_callback(run))
         elif delivery > self.options.max_deliveries:
-            self._carrier.land(run, Die(event, _poison(delivery - 1)))
+            self._give_up(run, Die(event, _poison(delivery - 1)))
         else:
             self._begin_hop(run)
 
@@ -198,7 +200,12 @@ class Engine:
             code="internal_error",
             cause="bug",
         )
-        self._carrier.land(run, Die(run.event, failure, {"error": type(error).__name__}))
+        self._give_up(run, Die(run.event, failure, {"error": type(error).__name__}))
+
+    def _give_up(self, run: Running, death: Die) -> None:
+        if self.on_given_up:
+            self.on_given_up(run.event)
+        self._carrier.land(run, death)
 
     def _acknowledge_quiet(self, entries: list[Reply]) -> list[Reply]:
         """Be done with what ended without a callback, which is nearly all; give the rest."""

@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.limits.tickets import Settlement
 from pipeline.settings.load import Settings
-from tests.limits.rooms import Gate, Gates, configured, deployment, granted, in_state, use
-from tests.streams.rig import Client
+from tests.limits.rooms import Gate, Gates, configured, deployment, due_s, granted, in_state, use
+from tests.streams.rig import NAMES, Client
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +48,11 @@ async def step(gate: Gate, **changes: object) -> list[str]:
     return served
 
 
+def rooms(client: Client) -> list[str]:
+    """List the rooms in which somebody waits."""
+    return [name.decode() for name in client.smembers(f"{NAMES.limits}:rooms")]
+
+
 async def seconds_to(gate: Gate, wanted: str, **changes: object) -> float:
     """Tell how long one waits while small requests come and go."""
     for n in range(1, 200):
@@ -79,6 +84,7 @@ async def test_capacity_is_held_for_a_large_head_against_another_room(
         await gate.wait("large", **LARGE)
         await press(gate, 150, model="n")
         assert AGING_S - 1 <= await seconds_to(gate, "large", model="n") <= AGING_S + 3
+        assert all(due_s(client, f"r {room}") < 2 for room in rooms(client)), "nobody sleeps on"
         await gate.end(await gate.take("large", **LARGE))
         before = len(in_state(client, "waiting"))
         for _ in range(10):

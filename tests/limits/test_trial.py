@@ -10,7 +10,7 @@ import pytest
 from pipeline import clock
 from pipeline.catalog import Catalog
 from pipeline.event import Event, Lease
-from pipeline.limits.admission import REGISTER
+from pipeline.limits.runner import REGISTER
 from pipeline.limits.tickets import Refusal, Settlement, Verdict, Waiting
 from pipeline.limits.trial import trial, verdict
 from pipeline.limits.view import LOOK, argument, keys, our_scopes, read

@@ -136,7 +136,7 @@ async def test_a_promise_that_lives_is_not_made_twice(
         await two.queue("b", tenant="acme")
         await two.admission.sweep()
         assert client.get(f"{NAMES.limits}:alarm") == promised
-        assert two.admission._alarm is None
+        assert two.admission._runner._alarm is None
 
 
 async def crowd(gate: Gate, count: int, **changes: object) -> None:
