@@ -198,6 +198,8 @@ class _Up:
             '"messages": [{"role": "user", "content": "Hello"}]}'
         )
         header = "-H 'content-type: application/json'"
+        if self._settings.tenants:
+            header += " -H 'authorization: Bearer TOKEN'"
         self._report.say(
             f"\n[bold green]Sluice is ready:[/] {url}/v1 is the base URL for OpenAI clients."
         )

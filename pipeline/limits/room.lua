@@ -233,7 +233,7 @@ local function serve(name)
   local room, plan = room_of(name), plan_of(name)
   if not plan or waiting_in(room) == 0 then return false end
   local soonest, plain, numbers = NEVER, #plan.reserved == 0, nil
-  if touched[name] ~= true and room.plain and plain and not revived then numbers = numbers_of(plan, touched[name]) end
+  if touched[name] ~= true and room.plain and plain and not keys_changed then numbers = numbers_of(plan, touched[name]) end
   for _, class in ipairs(in_turn(room)) do
     local served, wait, sized, nearest, by_none = serve_head(name, room, plan, class, numbers)
     if served then return true end
@@ -262,7 +262,9 @@ end
 local function cost_of(name)
   local plan = plan_of(name)
   if not plan then return 0 end
-  return plan.size * (#plan.candidates == plan.size and KNOWN_US or FETCH_US + LOOK_US)
+  if #plan.candidates == plan.size then return plan.size * KNOWN_US end
+  if touched[name] ~= true and room_of(name).plain then return plan.size * UNPACK_US end
+  return plan.size * (UNPACK_US + FETCH_US + LOOK_US)
 end
 
 -- Serves the rooms that something was done for, one grant each in turn: first who waits in a

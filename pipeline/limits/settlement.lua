@@ -98,13 +98,11 @@ local function take_note(ticket, s)
   end
   if dead ~= '' then
     redis.call('HSET', L .. ':dead', ticket.key, cmsgpack.pack({wall, dead, now + PROBE_MS}))
-    dead_keys = nil
+    dead_keys, keys_changed = nil, true
   elseif ending == 'answered' then
     if dead_of(ticket.key) then
       redis.call('HDEL', L .. ':dead', ticket.key)
-      dead_keys = nil
-      -- It may serve other models too.
-      revived = true
+      dead_keys, keys_changed = nil, true
     end
     go_up(ticket.quota, told)
     count_tokens(ticket.scopes[1], ticket.estimate, prompt, completion)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.event import Event, Lease
-from pipeline.limits.tickets import Settlement
+from pipeline.limits.tickets import Refusal, Settlement
 from pipeline.settings.load import Settings
 from tests.limits.rooms import (
     Gates,
@@ -36,6 +36,13 @@ MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
 OF_DEPLOYMENT: Final = "d:p/a"
 
+
+def with_burst(drawn: Limits) -> Limits:
+    """Make the burst a part of the rate, if there is one."""
+    burst = min(drawn.pop("burst", 0), drawn.get("rpm", 0))
+    return {**drawn, "burst": burst} if burst else drawn
+
+
 limits = st.fixed_dictionaries(
     {},
     optional={
@@ -46,7 +53,7 @@ limits = st.fixed_dictionaries(
         "tpd": st.integers(60, 300),
         "concurrency": st.integers(1, 4),
     },
-)
+).map(with_burst)
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("ask"), st.integers(1, 40)),
@@ -147,7 +154,7 @@ class Walk:
                 ticket = tickets(self._client)[f"1.{name}"]
                 call = Call(verdict.key, float(ticket["granted"]), int(ticket["taken"]))  # type: ignore[arg-type]
                 self.held[name] = leased(event, verdict), call
-            elif not hasattr(verdict, "eta_s"):
+            elif isinstance(verdict, Refusal):
                 self.asked.pop(name)
         known = {id(call) for call, _ in self.story}
         new = [call for _, call in self.held.values() if id(call) not in known]

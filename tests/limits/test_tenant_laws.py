@@ -91,21 +91,23 @@ class Walk:
         self._gates = gates
         self._client = client
         self._limits = limits
+        self._number = 0
         self._asked: dict[str, Event] = {}
         self.calls: dict[str, Event] = {}
         self.granted: dict[str, Granted] = {}
 
     def _gate(self) -> Gate:
-        return self._gates[(len(self._asked) + len(self.granted)) % len(self._gates)]
+        return self._gates[(self._number + len(self.granted)) % len(self._gates)]
 
     async def take(self, what: str, which: str | float, tokens: int) -> None:
         """Take one step."""
         match what:
             case "ask":
                 event = self._gate().ask(
-                    f"r{len(self._asked)}", tenant="acme", user=which,
+                    f"r{self._number}", tenant="acme", user=which,
                     prompt_tokens=PROMPT, output_tokens=tokens,
                 )  # fmt: skip
+                self._number += 1
                 self._asked[event.id] = event
                 await self._admit(event)
             case "pass":
@@ -128,6 +130,8 @@ class Walk:
     async def _leave(self, request_id: str) -> None:
         if request_id in self._asked and request_id not in self.calls:
             await self._gate().admission.leave(self._asked.pop(request_id))
+            if grant := self.granted.get(request_id):
+                grant.counts = False
 
     async def _end(self, request_id: str, ending: Ending, tokens: int) -> None:
         call, grant = self.calls.pop(request_id), self.granted[request_id]
@@ -139,6 +143,7 @@ class Walk:
             call, answered if ending == "answered" else Settlement(ending=ending)
         )
         if ending == "again":
+            self._asked[request_id] = call
             await self._admit(call)
             return
         del self._asked[request_id]
