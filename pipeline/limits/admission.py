@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 RENEW_S: Final = 20.0
 
 #: Events in one call of the script at the most, and what it may cost Redis in µs, as measured
-#: and on the safe side (`leases.lua` bounds what a call does beside that).
+#: and on the safe side (`candidates.lua` bounds what a call does beside that).
 MAX_BATCH: Final = 64
 MOST_US: Final = 1400
 #: An event, each limit of ours, a candidate that is new to the call, and one that is not.

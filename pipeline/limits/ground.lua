@@ -44,10 +44,13 @@ local UNLIMITED = {-1, -1, -1, -1, -1, -1, -1, -1}
 --   HELD                         tickets that wait for this scope
 --   RESERVED, RESERVED_TOKENS    of those in waiting rooms: they count for the day they go on
 --   RESTED                       when tokens were taken after a minute in which none counted
+--   BLAST, BLAST_AT              calls under way when concurrency was first refused, less those of
+--                                them that were refused; when that was
 local REQUESTS_FULL, TOKENS_FULL, LEASES, DAY, DAY_REQUESTS, DAY_TOKENS, REST, TURN = 1, 2, 3, 4, 5, 6, 7, 8
 local FOUND_RPM, FOUND_TPM, FOUND_CONCURRENCY, FOUND_AT, ANSWER, RATIO, WINDOW_TOKENS = 9, 10, 11, 12, 13, 14, 15
 local MINUTE, REQUESTS, TOKENS, REQUESTS_BEFORE, TOKENS_BEFORE = 16, 17, 18, 19, 20
 local HOLDER, HELD_UNTIL, HELD, RESERVED, RESERVED_TOKENS, RESTED = 21, 22, 23, 24, 25, 26
+local BLAST, BLAST_AT = 27, 28
 -- State that nobody touched for two days says nothing any more. Its expiry is set with the first
 -- change of a day: that costs as much again as the change.
 local USE_TTL_S = 259200
@@ -90,7 +93,7 @@ local function fetch(names, scopes)
   if #keys == 0 then return end
   for i, packed in ipairs(redis.call('MGET', unpack(keys))) do
     local use = packed and cmsgpack.unpack(packed)
-      or {0, 0, 0, today, 0, 0, 0, 0, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, '', 0, 0, 0, 0, 0}
+      or {0, 0, 0, today, 0, 0, 0, 0, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, '', 0, 0, 0, 0, 0, 0, 0}
     if not packed then fresh[missing[i]] = true end
     if use[DAY] ~= today then
       fresh[missing[i]] = true

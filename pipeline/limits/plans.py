@@ -23,7 +23,7 @@ from pipeline.settings.load import Settings
 
 #: Rooms remembered by a process; clients choose the names of an `any_model` provider's models.
 _MAX_REMEMBERED: Final = 4096
-#: Candidates that the scripts fetch at once (`leases.lua`).
+#: Candidates that the scripts unpack at once (`candidates.lua`).
 _EIGHT: Final = 8
 
 

@@ -32,9 +32,26 @@ end
 -- A limit that the provider does not tell is found: a tenth less where it refused, a hundredth
 -- more for every ten seconds without a refusal.
 local FEWEST_TO_TELL = 10
-local function back_off(scope, limited, told, taken)
+
+-- Before the first refusal a blast of calls knew no limit: what was not refused of it is about what
+-- the provider takes at once. Tells whether a refusal was one of those and is reckoned with.
+local function count_blast(use, granted)
+  local is_first = use[FOUND_CONCURRENCY] < 0
+  if is_first then use[BLAST], use[BLAST_AT] = use[LEASES], now end
+  if granted > use[BLAST_AT] then return false end
+  use[BLAST] = math.max(1, use[BLAST] - 1)
+  if is_first then return false end
+  use[FOUND_CONCURRENCY] = math.min(use[FOUND_CONCURRENCY], use[BLAST])
+  return true
+end
+
+local function back_off(scope, limited, told, taken, granted)
   local use = use_of(scope)
   if limited == 'requests' and told.room then limited = 'concurrency' end
+  if limited == 'concurrency' and count_blast(use, granted) then
+    write(scope)
+    return
+  end
   if told[limited] or now - use[FOUND_AT] < 1000 then return end
   local part = 1 - (now % MINUTE_MS) / MINUTE_MS
   local function lower(field, current) use[field] = math.max(1, math.floor((use[field] >= 0 and use[field] or current) * 0.9)) end
@@ -89,7 +106,7 @@ local function take_note(ticket, s)
   local told = {}
   if #seen > 0 or limited ~= '' then
     told = learn(ticket.quota, limit_of(ticket, ticket.quota), seen, age_ms)
-    if limited ~= '' then back_off(ticket.quota, limited, told, ticket.taken) end
+    if limited ~= '' then back_off(ticket.quota, limited, told, ticket.taken, ticket.granted) end
   end
   if rest_ms > 0 then
     local scope = rest_all == 1 and ticket.scopes[1] or ticket.quota

@@ -44,14 +44,16 @@ def _parked(house: House, least: int) -> None:
 def test_capacity_is_whole_soon_after_a_worker_with_fifty_leases_was_killed(
     build_house: BuildHouse,
 ) -> None:
-    house = _narrow(build_house, 50, "ttft_ms=1200,tokens=4", tpm=1_000_000)
+    house = _narrow(build_house, 50, "tokens=4", tpm=10_000_000)
     reckoning = Reckoning(house.client, house.names)
     house.start_simulated()
     doomed, name = house.start_worker()
-    everything = [*requests(50, "narrow"), *requests(60, "narrow", "waits")]
-    house.xadd(everything)
-    ids = [str(one["request_id"]) for one in everything]
+    slow = requests(50, "narrow", simulate={"ttft_ms": 3500})
+    house.xadd(slow)
     eventually(lambda: house.upstream.number("active") == 50, what="fifty in mid-call")
+    more = requests(60, "narrow", "waits")
+    house.xadd(more)
+    ids = [str(one["request_id"]) for one in (*slow, *more)]
     _parked(house, 60)
     house.start_worker()
     kill_family(doomed)

@@ -5,7 +5,7 @@ allows what its limit says and not one call more.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -62,10 +62,12 @@ def _use_up(house: House, options: str, tokens: int) -> None:
         list(pool.map(call_on, range(8)))
 
 
-def _measure(house: House, seconds: float, per_s: float) -> Used:
+def _measure(
+    house: House, seconds: float, per_s: float, wait: Callable[[float], None] = time.sleep
+) -> Used:
     """Compare the calls of so many seconds to those that the provider would have taken."""
     begin, began, refused = _counts(house)
-    time.sleep(seconds)
+    wait(seconds)
     end, started, more = _counts(house)
     taken, called = (end - begin) * per_s, started - began
     return Used(called / taken, called, more - refused)
@@ -122,3 +124,40 @@ def test_places_at_once_are_used_up(build_house: BuildHouse) -> None:
     eventually(lambda: house.upstream.number("started") > 2 * places, what="the first calls")
     used = _measure(house, 12.0, places / call_s)
     _check(used)
+
+
+@pytest.mark.slow
+def test_a_limit_that_the_provider_tells_need_not_be_configured(build_house: BuildHouse) -> None:
+    rpm = 1200
+    options = f"rpm={rpm},tokens=2"
+    house = _build(build_house, options, {})
+    _use_up(house, options, 2)
+    house.xadd(requests(1000, "busy"))
+    house.upstream.forget()
+    eventually(lambda: house.upstream.number("started") > 10 * rpm / 60, what="what it learns by")
+    used = _measure(house, 15.0, rpm / 60)
+    assert used.share >= 0.95, used
+    assert used.refused <= used.called / 100, used
+
+
+@pytest.mark.slow
+def test_a_limit_that_nobody_tells_is_found(build_house: BuildHouse) -> None:
+    places, call_s, demand = 20, 0.5, 60
+    house = _build(build_house, f"concurrency={places},ttft_ms={call_s * 1000:.0f},tokens=2", {})
+    asked = 0
+
+    def ask_for(seconds: float) -> None:
+        """Keep so many requests under way or waiting."""
+        nonlocal asked
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            ended = house.client.xlen(house.names.done)
+            house.xadd(requests(demand + ended - asked, "busy", f"at{asked}-"))
+            asked = demand + ended
+            time.sleep(0.02)
+
+    ask_for(60.0)
+    used = _measure(house, 20.0, places / call_s, ask_for)
+    print("found", used, house.client.xlen(house.names.hop("dead")), asked)
+    assert used.share >= 0.85, used
+    assert used.refused <= used.called / 20, used

@@ -68,6 +68,17 @@ async def test_a_place_counts_other_tenants_by_their_weight(
         assert abs(position - 1 - order.index(f"few{n}")) <= 1
 
 
+async def test_a_place_counts_no_more_of_a_tenant_than_wait(
+    redis_url: str, client: Client, seen: View, tmp_path: Path
+) -> None:
+    settings = configured(tmp_path, limits={"concurrency": 1}, tenants={"many": {}, "one": {}})
+    async with Gates(redis_url, client, settings) as gates:
+        await gates.first.take("first", tenant="other")
+        await gates.first.wait("one", tenant="one")
+        await gates.first.wait(*(f"many{n}" for n in range(9)), tenant="many")
+        assert await positions(seen, "many0", "many8") in ([1, 10], [2, 10])
+
+
 async def test_an_outlook_comes_from_the_pace_of_the_room(
     redis_url: str, client: Client, seen: View, tmp_path: Path
 ) -> None:
