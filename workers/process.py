@@ -170,7 +170,8 @@ class WorkerProcess:
 
     async def _look(self) -> None:
         """What the keeper does beside its own duties: leases, and who waits for them."""
-        await self._admission.sweep()
+        # A little less than a scan: else every other one of a single worker would be left out.
+        await self._admission.sweep(self._settings.workers.scan_s * 0.9)
         self._looks += 1
         if self._looks % MEND_EVERY == 0:
             await self._admission.mend()

@@ -1,7 +1,6 @@
 """Who may go now: limits, leases, keys, and the rooms where events wait.
 
-Redis decides, in scripts that are put together from parts: `ground.lua` (the clock, what is limited and
-used), `meters.lua` (windows and buckets), `candidates.lua` (which candidate, which key), `leases.lua`, `room.lua` (who is
-next), `door.lua` (who asks), `settlement.lua` (what came of it), and on top `admission.lua`, or `look.lua`
-that only looks. `admission.py` asks them, `caps.py` and `plans.py` tell them what the configuration says.
+Redis decides, in scripts of parts that `runner.py` lists: who asks (`door.lua`) for which candidate
+(`candidates.lua`, `leases.lua`), within which limits (`ground.lua`, `meters.lua`), who is next
+(`room.lua`), what came of it (`settlement.lua`). `admission.py` asks; `view.py` only looks.
 """

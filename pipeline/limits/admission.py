@@ -42,7 +42,9 @@ RENEW_S: Final = 20.0
 #: Events in one call of the script at the most, and what it may cost Redis in µs, as measured
 #: and on the safe side (`candidates.lua` bounds what a call does beside that).
 MAX_BATCH: Final = 64
-MOST_US: Final = 1400
+MOST_US: Final = 1000
+#: Ends settled in one call: each may let somebody in, who has to be found.
+SETTLE_BATCH: Final = 24
 #: An event, each limit of ours, a candidate that is new to the call, and one that is not.
 _EVENT_US, _LIMIT_US, _FETCH_US, _KNOWN_US = 15.0, 8.0, 6.0, 0.5
 
@@ -156,16 +158,27 @@ class Admission:
         """Let keys be used again that their provider refused."""
         await self._runner.run("revive", [*keys])
 
-    async def sweep(self) -> None:
+    async def sweep(self, turn_s: float = 0.0) -> None:
         """Let in whom leases that ran out make room for, and wake whose deadline has passed.
 
-        All of that happens by itself as long as the worker lives that promised to look.
+        All of that happens by itself as long as the worker lives that promised to look. One
+        sweep in `turn_s` is enough for all workers.
         """
         limits = self._names.limits
         # Who is held by one of our limits alone is in no room, and due although nobody looks.
         waiting = [f"{limits}:{one}" for one in ("rooms", "due", "due:deadlines", "due:leases")]
-        if await self._link.call("EXISTS", *waiting):
+        if await self._link.call("EXISTS", *waiting) and await self._is_my_turn(turn_s):
             await self._runner.run("sweep", [])
+
+    async def _is_my_turn(self, turn_s: float) -> bool:
+        if not turn_s:
+            return True
+        key = f"{self._names.limits}:duty:sweep"
+        try:
+            taken = await self._link.call("SET", key, "", "NX", "PX", max(1, int(turn_s * 1000)))
+        except redis.exceptions.OutOfMemoryError:
+            return True
+        return taken is not None
 
     async def mend(self) -> None:
         """Wake events that are parked and have no ticket: the limits' part of Redis was lost."""
@@ -240,7 +253,8 @@ class Admission:
     async def _settle(self) -> None:
         try:
             while self._settled:
-                batch, self._settled = self._settled[:MAX_BATCH], self._settled[MAX_BATCH:]
+                batch = self._settled[:SETTLE_BATCH]
+                self._settled = self._settled[SETTLE_BATCH:]
                 await self._settle_batch(batch)
         finally:
             self._settling = None

@@ -28,6 +28,14 @@ local function own_limits(triples)
   return own
 end
 
+-- What a limit is, for those who wait behind others although it has room.
+local function describe(cap)
+  for _, one in ipairs({{RPM, 'rpm', MINUTE_MS}, {WINDOW, 'window', cap[WINDOW_MS]}, {TPM, 'tpm', MINUTE_MS},
+    {CONCURRENCY, 'concurrency', 0}, {RPD, 'rpd', DAY_MS}, {TPD, 'tpd', DAY_MS}}) do
+    if cap[one[1]] > 0 then return {one[2], cap[one[1]], 0, one[3]} end
+  end
+end
+
 local function is_hopeless(why)
   return why[1] == 'no_access' or why[1] == 'heavy'
 end
@@ -40,7 +48,7 @@ local function stopped_by(own, n, first_in)
     local wait, reason = ours(own[i], cap_of(own[i + 1]), n)
     if wait == 0 and own[i] ~= first_in and use_of(own[i])[HELD] > 0 then
       local due = redis.call('ZSCORE', L .. ':due', 's ' .. own[i])
-      wait, reason = due and math.max(1, due - now) or NEVER, {'queue', 0, 0, 0}
+      wait, reason = due and math.max(1, due - now) or NEVER, describe(cap_of(own[i + 1]))
     end
     if reason and is_hopeless(reason) then return wait, own[i], reason end
     if wait > longest_wait then longest_wait, by, why = wait, own[i], reason end

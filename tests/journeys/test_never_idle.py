@@ -158,6 +158,17 @@ def test_a_limit_that_nobody_tells_is_found(build_house: BuildHouse) -> None:
 
     ask_for(60.0)
     used = _measure(house, 20.0, places / call_s, ask_for)
-    print("found", used, house.client.xlen(house.names.hop("dead")), asked)
     assert used.share >= 0.85, used
     assert used.refused <= used.called / 20, used
+
+
+@pytest.mark.slow
+def test_an_unknown_limit_is_found_at_once_from_a_blast_of_calls(build_house: BuildHouse) -> None:
+    places, call_s = 20, 0.5
+    house = _build(build_house, f"concurrency={places},ttft_ms={call_s * 1000:.0f},tokens=2", {})
+    house.xadd(requests(400, "busy"))
+    eventually(lambda: house.upstream.number("started") > 2 * places, what="the second calls")
+    used = _measure(house, 5.0, places / call_s)
+    assert used.share >= 0.9, used
+    assert used.refused <= used.called / 100, used
+    assert house.client.xlen(house.names.hop("dead")) == 0

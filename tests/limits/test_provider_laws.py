@@ -154,7 +154,10 @@ class Walk:
             verdict = await gate.admission.admit(event)
             if isinstance(verdict, Lease):
                 ticket = tickets(self._client)[f"1.{name}"]
-                call = Call(verdict.key, float(ticket["granted"]), int(ticket["taken"]))  # type: ignore[arg-type]
+                granted, taken = ticket["granted"], ticket["taken"]
+                assert isinstance(granted, float | int)
+                assert isinstance(taken, float | int)
+                call = Call(verdict.key, granted, int(taken))
                 self.held[name] = leased(event, verdict), call
             elif isinstance(verdict, Refusal):
                 self.asked.pop(name)
