@@ -156,12 +156,12 @@ class Walk:
             request_id = name[2:]
             if ticket["state"] == "lease" and request_id not in self.calls:
                 await self._admit(self._asked[request_id])
-            if ticket["at"] and request_id not in self.granted:
+            # A lease that nobody came for in time ran out, and was given anew.
+            at = float(str(ticket["at"])) / 1000
+            if at and (request_id not in self.granted or self.granted[request_id].at != at):
                 own = ticket["own"]
                 assert isinstance(own, list)
-                self.granted[request_id] = Granted(
-                    float(str(ticket["at"])) / 1000, tuple(own[::2]), int(str(ticket["tokens"]))
-                )
+                self.granted[request_id] = Granted(at, tuple(own[::2]), int(str(ticket["tokens"])))
         for call in self.calls.values():
             await self._gate().renew(call)
         for scope, limits in self._limits.items():
@@ -192,6 +192,10 @@ class Walk:
             if not self._asked:
                 return
             if turn % 20 == 19:
+                # A lease that is under way would run out on the way to midnight.
+                while self.calls:
+                    await self._end(next(iter(self.calls)), "answered", 30)
+                    await self.collect()
                 to_midnight(self._client, 1)
             await self._gate().later(15)
             await self.collect()
