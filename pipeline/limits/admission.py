@@ -32,6 +32,7 @@ from pipeline.limits.tickets import (
 )
 from pipeline.names import Names
 from pipeline.settings.load import Settings
+from pipeline.streams.eager import begin
 from pipeline.streams.link import Argument, Link
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Admission:
         self._asked: list[_Asked] = []
         self._settled: list[tuple[str, bytes, asyncio.Future[None]]] = []
         self._asking: asyncio.Task[None] | None = None
-        self._settling: asyncio.Task[None] | None = None
+        self._settling: set[asyncio.Task[None]] = set()
         #: Tickets that are being given back: renewing one now would bring it back to life.
         self._leaving: set[str] = set()
 
@@ -130,8 +131,9 @@ class Admission:
     async def settled(self) -> None:
         """Wait until all that was settled is in Redis."""
         await self._runner.stop()
+        self._send_settled()
         while self._settling:
-            await asyncio.wait([self._settling])
+            await asyncio.wait(self._settling)
 
     async def resume(self, event: Event) -> bool:
         """Take up the lease of a call that is run again; tells whether it was still there.
@@ -245,19 +247,23 @@ class Admission:
     def _give_back(self, ticket: str, generation: int, end: Settlement) -> asyncio.Future[None]:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._leaving.add(ticket)
+        if not self._settled:
+            asyncio.get_running_loop().call_soon(self._send_settled)
         self._settled.append((ticket, _pack(settlement(ticket, generation, end)), done))
-        if self._settling is None:
-            self._settling = asyncio.create_task(self._settle(), name="settle")
         return done
 
-    async def _settle(self) -> None:
-        try:
-            while self._settled:
-                batch = self._settled[:SETTLE_BATCH]
-                self._settled = self._settled[SETTLE_BATCH:]
-                await self._settle_batch(batch)
-        finally:
-            self._settling = None
+    def _send_settled(self) -> None:
+        """Send what was settled in this turn of the loop, before the transitions that follow.
+
+        A worker that dies in between leaves an event without a lease, which is claimed and asks
+        anew; never a lease without an event, which would be missed until it runs out.
+        """
+        settled, self._settled = self._settled, []
+        for start in range(0, len(settled), SETTLE_BATCH):
+            rest = begin(self._settle_batch(settled[start : start + SETTLE_BATCH]))
+            task = asyncio.create_task(rest, name="settle")
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
 
     async def _settle_batch(self, batch: list[tuple[str, bytes, asyncio.Future[None]]]) -> None:
         try:

@@ -9,7 +9,7 @@ from pipeline.event import decode
 from pipeline.limits.caps import caps_key
 from pipeline.limits.runner import Runner
 from pipeline.limits.tickets import ticket_of
-from pipeline.streams.link import Reply
+from pipeline.streams.link import LinkError, Reply
 
 #: Waiting events that are looked at in one go for their tickets.
 MEND_COUNT: Final = 500
@@ -53,7 +53,14 @@ class Mending:
 
     async def publish_lost(self) -> None:
         """Make the limits known if Redis has lost them."""
-        if not await self._link.call("EXISTS", caps_key(self._names)):
+        while True:
+            try:
+                there = await self._link.call("EXISTS", caps_key(self._names))
+            except LinkError:
+                await self._link.up()
+            else:
+                break
+        if not there:
             await self._publish()
 
     async def _drop_marks(self) -> None:
