@@ -101,8 +101,8 @@ async def test_one_alarm_is_enough_for_three_processes(
         before = evaluations(client)
         await rig.until(lambda: len(woken(client)) == 10, timeout_s=PATIENCE_S)
         spent = evaluations(client) - before
-    # An alarm and a wake-up for each of ten, two that were overtaken, and some to spare.
-    assert 15 <= spent <= 2 * 10 + 2 + 4
+    # At most an alarm and a wake-up for each of ten, two that were overtaken, and some to spare.
+    assert spent <= 2 * 10 + 2 + 4
 
 
 async def test_the_promise_of_a_process_that_died_is_taken_over(
