@@ -27,6 +27,7 @@ from tests.benchmarks import (
     http,
     idle,
     latency,
+    never_idle,
     streams,
 )
 from tests.benchmarks.figures import Figure, Findings, markdown, table
@@ -45,6 +46,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Bench], list[Figure]]]] = {
     "async_accept": async_accept.run,
     "broker": broker.run,
     "admission": admission.run,
+    "never_idle": never_idle.run,
 }
 
 #: What may go wrong in one benchmark while the others are worth carrying out.
@@ -102,7 +104,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
         description="Measures throughput, latency and cost beside their baselines.",
-        epilog=f"benchmarks: {', '.join(BENCHMARKS)}. All of them take some six minutes.",
+        epilog=f"benchmarks: {', '.join(BENCHMARKS)}. All of them take some ten minutes.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="which; all of them if none")
     parser.add_argument("--quick", action="store_true", help="small sizes, rough figures")

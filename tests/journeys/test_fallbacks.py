@@ -9,18 +9,19 @@ from tests.reckoning import Reckoning
 pytestmark = pytest.mark.journey
 
 
-@pytest.mark.parametrize(("model", "calls"), [("shaky", 2), ("slow-to-fail", 3)])
+@pytest.mark.parametrize(("model", "calls"), [("shaky", {2}), ("slow-to-fail", {2, 3})])
 def test_the_next_deployment_serves_and_the_client_does_not_notice(
-    house: House, reckoning: Reckoning, model: str, calls: int
+    house: House, reckoning: Reckoning, model: str, calls: set[int]
 ) -> None:
     with Crowd(house.url, 20, model) as crowd:
         heard = crowd.heard()
     assert {(one.status, one.code) for one in heard} == {(200, "")}
     counted = house.upstream.calls()
-    assert {counted[one.request_id] for one in heard} == {calls}
+    # Who comes while the first deployment rests after its 429 does not call it at all.
+    assert {counted[one.request_id] for one in heard} <= calls
     reckoning.await_end([one.request_id for one in heard])
     _, shown = house.ask("GET", f"/v1/requests/{heard[0].request_id}")
-    assert shown["attempts"] == calls
+    assert shown["attempts"] in calls
     assert str(shown["deployment"]).startswith(("sim/second", "sim/third"))
 
 

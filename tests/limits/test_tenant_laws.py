@@ -185,7 +185,7 @@ class Walk:
 
     async def drain(self) -> None:
         """End what is under way until nobody is left; days pass where a day's limit stops them."""
-        for turn in range(120):
+        for turn in range(600):
             for request_id in list(self.calls):
                 await self._end(request_id, "answered", 30)
             await self.collect()
