@@ -114,7 +114,8 @@ async def _request(event: Event, means: Means) -> ProviderCall:
         raise UpstreamError(
             Failure(
                 message="The request's body is no longer in Redis", code="body_lost", status=500
-            )
+            ),
+            sent=False,
         )
     key = means.catalog.key(deployment.provider, event.lease.key)
     return ProviderCall(

@@ -118,7 +118,9 @@ class WorkerProcess:
             is_cancelled=self._is_cancelled,
         )
         bound: dict[str, Hop] = {
-            ROUTE: functools.partial(functions[ROUTE], catalog=means.catalog),
+            ROUTE: functools.partial(
+                functions[ROUTE], catalog=means.catalog, admission=self._admission
+            ),
             GATE: functools.partial(functions[GATE], admission=self._admission),
             CALL: functools.partial(functions[CALL], means=means),
             RESPOND: functions[RESPOND],

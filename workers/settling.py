@@ -5,6 +5,7 @@ from typing import Final
 from pipeline.catalog import Catalog
 from pipeline.errors import Failure, SluiceError, UpstreamError
 from pipeline.event import Event
+from pipeline.limits.seen import Limited
 from pipeline.limits.tickets import Ending, Settlement
 from workers.providers.base import Reply
 
@@ -13,6 +14,9 @@ _CLIENTS_FAULT: Final = frozenset({"bad_request", "model_not_found"})
 
 #: No hint keeps a key at rest for longer than this, in seconds.
 LONGEST_REST_S: Final = 86_400.0
+
+#: Rest of a provider that had too many calls at once and gave no hint, in seconds.
+CROWDED_REST_S: Final = 1.0
 
 
 def answered(reply: Reply, age_s: float) -> Settlement:
@@ -41,23 +45,26 @@ def failed(
         # What a stream used that was cut nobody tells: about a token for each delta.
         prompt_tokens=event.prompt_tokens if deltas else -1,
         completion_tokens=deltas or -1,
-        was_sent=upstream is not None and upstream.sent,
-        rest_s=_rest_s(event, failure, catalog),
+        was_sent=bool(deltas) or (upstream is not None and upstream.sent),
+        rest_s=_rest_s(event, failure, catalog, upstream.limited if upstream else ""),
         rests_all=failure.cause == "overloaded",
         dead=f"{failure.status} {failure.code}" if failure.cause == "credentials" else "",
-        limited=upstream.limited if upstream and failure.cause == "rate_limited" else "",
+        limited=upstream.limited if upstream else "",
         seen=upstream.seen if upstream else (),
     )
 
 
-def _rest_s(event: Event, failure: Failure, catalog: Catalog) -> float:
+def _rest_s(event: Event, failure: Failure, catalog: Catalog, limited: Limited) -> float:
     """Tell for how long a provider wants to be left alone.
 
     A 429 rests the key (or the account, where that is what the limits hold for) for the hint or
-    `cooldown_s`; an overloaded deployment rests only when it says for how long.
+    `cooldown_s`; an overloaded deployment rests only when it says for how long. Too many calls at
+    once are no reason to rest for long: the limit that was found keeps the number down.
     """
     rest_s = failure.retry_after_s
-    if failure.cause == "rate_limited" and not rest_s and event.lease:
+    if limited == "concurrency" and not rest_s:
+        rest_s = CROWDED_REST_S
+    elif failure.cause == "rate_limited" and not rest_s and event.lease:
         deployment = catalog.deployment(event.lease.deployment)
         rest_s = catalog.provider(deployment.provider).cooldown_s
     elif failure.cause not in ("rate_limited", "overloaded"):

@@ -165,7 +165,7 @@ async def _quiet(bench: Bench, ground: Ground) -> Figure:
             halls.append(Admission(link, NAMES, hall.settings, hall.catalog))
         before = _operations(hall)
         for _ in range(int(seconds / _SWEEP_S)):
-            await asyncio.gather(*(one.sweep() for one in halls))
+            await asyncio.gather(*(one.sweep(_SWEEP_S * 0.9) for one in halls))
             await asyncio.sleep(_SWEEP_S)
         operations = _operations(hall) - before
     return Figure(
