@@ -118,9 +118,7 @@ class WorkerProcess:
             is_cancelled=self._is_cancelled,
         )
         bound: dict[str, Hop] = {
-            ROUTE: functools.partial(
-                functions[ROUTE], catalog=means.catalog, admission=self._admission
-            ),
+            ROUTE: functools.partial(functions[ROUTE], catalog=means.catalog),
             GATE: functools.partial(functions[GATE], admission=self._admission),
             CALL: functools.partial(functions[CALL], means=means),
             RESPOND: functions[RESPOND],

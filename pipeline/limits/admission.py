@@ -49,9 +49,6 @@ SETTLE_BATCH: Final = 16
 #: An event, each limit of ours, a candidate that is new to the call, and one that is not.
 _EVENT_US, _LIMIT_US, _FETCH_US, _KNOWN_US = 15.0, 8.0, 6.0, 0.5
 
-#: Answers asked ahead that are kept at the most.
-MOST_AHEAD: Final = 2048
-
 #: Plans are made known again after so long: Redis forgets those that nobody uses for a day.
 REGISTERED_S: Final = 3600.0
 
@@ -92,8 +89,6 @@ class Admission:
         self._asked: list[_Asked] = []
         self._settled: list[tuple[str, bytes, asyncio.Future[None]]] = []
         self._asking: asyncio.Task[None] | None = None
-        #: Answers that were asked ahead, by ticket; those that nobody comes for are the oldest.
-        self._ahead: dict[str, asyncio.Future[Verdict]] = {}
         self._settling: set[asyncio.Task[None]] = set()
         #: Tickets that are being given back: renewing one now would bring it back to life.
         self._leaving: set[str] = set()
@@ -114,35 +109,13 @@ class Admission:
         woken by coming back to the gate, where it finds the lease it was given. Raises
         `ModelNotFound` when a candidate is no longer in the configuration.
         """
-        ahead = self._ahead.pop(ticket_of(event), None)
-        # What was asked ahead is the answer only for who has not been at the gate before.
-        if ahead and len(event.journal) == 1 and event.delivery == 1:
-            return await ahead
-        return await self._enqueue(event)
-
-    def ask_ahead(self, event: Event) -> None:
-        """Ask for an event that is on its way to the gate, to save it a round trip there.
-
-        Only for one that comes for the first time and whose id is its own: nobody else's ticket
-        is taken, and should the event not come here, its lease is found by whoever has it.
-        """
-        if event.direct or event.delivery > 1:
-            return
-        answer = self._enqueue(event)
-        # Its error is told to the gate, or nobody.
-        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._ahead[ticket_of(event)] = answer
-        if len(self._ahead) > MOST_AHEAD:
-            del self._ahead[next(iter(self._ahead))]
-
-    def _enqueue(self, event: Event) -> asyncio.Future[Verdict]:
         asked, room = self._question(event)
         answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         limits = len(own_limits(event)) if event.tenant in self._settings.tenants else 0
         self._asked.append(_Asked(_pack(asked), limits, room, answer))
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask(), name="admit")
-        return answer
+        return await answer
 
     def settle(self, event: Event, end: Settlement) -> asyncio.Future[None]:
         """Settle an event's call, once; await it where the event is to ask again.

@@ -4,10 +4,11 @@ import msgspec
 import pytest
 
 from pipeline import clock
-from pipeline.event import Line, Usage, written
+from pipeline.catalog import Catalog
+from pipeline.event import Usage
 from pipeline.outcome import Die, Finish, Forward, Wait
+from pipeline.settings.load import Settings
 from tests.limits.rooms import in_state
-from tests.streams import rig
 from tests.streams.rig import Client, make_event
 from tests.workers.bench import MODELS, Bench
 from workers.gate import gate
@@ -18,8 +19,10 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_route_plans_the_deployments_of_a_model_in_order(here: Bench, model: str) -> None:
-    outcome = await route(make_event(model=model), catalog=here.catalog, admission=here.admission)
+async def test_route_plans_the_deployments_of_a_model_in_order(
+    settings: Settings, model: str
+) -> None:
+    outcome = await route(make_event(model=model), catalog=Catalog(settings))
     assert isinstance(outcome, Forward)
     assert outcome.to == "gate"
     planned = [candidate.deployment for candidate in outcome.event.plan]
@@ -27,8 +30,8 @@ async def test_route_plans_the_deployments_of_a_model_in_order(here: Bench, mode
     assert outcome.facts == {"candidates": len(planned), "first": planned[0]}
 
 
-async def test_route_ends_a_request_for_an_unknown_model(here: Bench) -> None:
-    outcome = await route(make_event(model="plian"), catalog=here.catalog, admission=here.admission)
+async def test_route_ends_a_request_for_an_unknown_model(settings: Settings) -> None:
+    outcome = await route(make_event(model="plian"), catalog=Catalog(settings))
     assert isinstance(outcome, Die)
     failure = outcome.failure
     assert (failure.status, failure.code, failure.cause) == (
@@ -39,34 +42,10 @@ async def test_route_ends_a_request_for_an_unknown_model(here: Bench) -> None:
     assert "Did you mean `plain`?" in failure.message
 
 
-async def test_routing_twice_changes_nothing(here: Bench, client: Client) -> None:
-    catalog, admission = here.catalog, here.admission
-    first = await route(make_event(model="spare"), catalog=catalog, admission=admission)
-    assert await route(first.event, catalog=catalog, admission=admission) == first
-    # The gate has been asked ahead, for one lease.
-    await rig.until(lambda: in_state(client, "lease") == ["1.r1"])
-
-
-async def test_the_gate_is_not_asked_ahead_for_who_chose_his_own_id(
-    here: Bench, client: Client
-) -> None:
-    event = make_event(model="spare", direct=True)
-    outcome = await route(event, catalog=here.catalog, admission=here.admission)
-    await here.admission.settled()
-    assert isinstance(outcome, Forward)
-    assert in_state(client, "lease") == []
-
-
-async def test_what_was_asked_ahead_is_the_answer_only_of_the_first_time(
-    here: Bench, client: Client
-) -> None:
-    outcome = await route(make_event(model="spare"), catalog=here.catalog, admission=here.admission)
-    routed = written(outcome.event, Line(hop="route", start=0, end=0))
-    first = await gate(routed, admission=here.admission)
-    assert isinstance(first, Forward)
-    asked = client.info("commandstats")["cmdstat_evalsha"]["calls"]
-    assert await gate(routed, admission=here.admission) == first
-    assert client.info("commandstats")["cmdstat_evalsha"]["calls"] == asked + 1
+async def test_routing_twice_changes_nothing(settings: Settings) -> None:
+    catalog = Catalog(settings)
+    first = await route(make_event(model="spare"), catalog=catalog)
+    assert await route(first.event, catalog=catalog) == first
 
 
 @pytest.mark.parametrize("late_s", [-1, -1000])
@@ -74,7 +53,7 @@ async def test_what_is_overdue_goes_no_further(here: Bench, client: Client, late
     event = await here.accepted("plain")
     overdue = msgspec.structs.replace(event, deadline=clock.now() + late_s, lease=None)
     for outcome in (
-        await route(overdue, catalog=here.catalog, admission=here.admission),
+        await route(overdue, catalog=here.catalog),
         await gate(overdue, admission=here.admission),
     ):
         assert isinstance(outcome, Die)
