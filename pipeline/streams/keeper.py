@@ -10,10 +10,11 @@ import msgspec
 import redis.exceptions
 
 from pipeline import clock
+from pipeline.flow import HOPS, ROUTE
 from pipeline.names import LANES, Names
 from pipeline.streams.engine import Engine
 from pipeline.streams.link import Argument, Link, LinkError
-from pipeline.streams.scripts import CLAIM, TRIM
+from pipeline.streams.scripts import CLAIM, TIDY, TRIM
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,12 @@ async def claim(engine: Engine, *, wide: bool) -> int:
 
 
 async def trim(link: Link, names: Names, limits: Limits) -> None:
-    """Trim the kept streams by age and size, a slice at a time, behind every group."""
+    """Trim the kept streams by age and size, a slice at a time, behind every group.
+
+    The streams between hops keep nothing that was read and acknowledged.
+    """
+    hops = [hop.name for hop in HOPS if hop.name != ROUTE]
+    await link.run(TIDY, [names.prefix], [names.prefix, *hops])
     for key, keep_s in kept_streams(names, limits):
         oldest = f"{max(0, int((clock.now() - keep_s) * 1000))}-0"
         args: list[Argument] = [

@@ -8,7 +8,7 @@ from pipeline import clock
 from pipeline import event as events
 from pipeline.streams import keeper
 from pipeline.streams.link import Link
-from pipeline.streams.scripts import TRIM
+from pipeline.streams.scripts import TIDY, TRIM
 from tests.streams import rig
 from tests.streams.rig import NAMES, Client
 
@@ -175,3 +175,20 @@ async def test_exactly_what_the_model_allows_is_trimmed(
     assert bool(holder) == (min(needed) < unwanted)
     if holder:
         assert needed[int(holder[1:]) + 1] == min(needed)
+
+
+async def test_a_hops_stream_keeps_what_is_pending_or_unread_and_nothing_else(
+    link: Link, client: Client
+) -> None:
+    call = NAMES.hop("call")
+    client.xgroup_create(call, "call", "0", mkstream=True)
+    fill(client, [10, 20, 30, 40], call)
+    client.xreadgroup("call", "someone", {call: ">"}, count=3)
+    client.xack(call, "call", "10-1", "30-3")
+    assert await link.run(TIDY, [NAMES.prefix], [NAMES.prefix, "gate", "call"]) == 1
+    # Those behind one that is pending are kept until that has ended.
+    assert left(client, call) == ["r1", "r2", "r3"]
+    client.xack(call, "call", "20-2")
+    assert await link.run(TIDY, [NAMES.prefix], [NAMES.prefix, "gate", "call"]) == 2
+    assert left(client, call) == ["r3"]
+    assert client.xreadgroup("call", "someone", {call: ">"})[0][1][0][0] == b"40-4"
