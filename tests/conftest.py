@@ -18,6 +18,9 @@ NURSERY = pytest.StashKey[Nursery]()
 forget_providers()
 refuse_outside()
 
+# Its assertions are not in a test module, and have to tell what they found all the same.
+pytest.register_assert_rewrite("tests.reckoning")
+
 # Six tests at a time share two cores: how long drawing an example takes says nothing here.
 hypothesis.settings.register_profile(
     "house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

@@ -97,6 +97,9 @@ FAULTS = {
         "(`sluice token --hash` tells it)"
     ),
     "tenants: {a: {limits: {window: {requests: 1}}}}": "tenants.a.limits.window.seconds: missing",
+    "gateway: {user_header: Authorization}": (
+        "gateway.user_header: Authorization holds a secret, which would become the user's name"
+    ),
     "tenants: {a: {priority: 11}}": (
         "tenants.a.priority: expected a whole number from -10 to 10, got 11"
     ),

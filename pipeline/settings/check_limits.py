@@ -9,6 +9,7 @@ from pipeline.settings.schema import Limits, Sections
 from pipeline.settings.secret import ID_DIGITS
 
 #: In a tenant's limits, this stands for each that is not named.
+_SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "cookie"})
 _DEFAULT: Final = "default"
 
 
@@ -76,10 +77,17 @@ def _model_limits(settings: Sections, names: Named) -> Iterator[str]:
                 yield f"{child(path, wanted)}: no model is named {asked}{meant}"
 
 
+def _user_header(settings: Sections, _: Named) -> Iterator[str]:
+    header = settings.gateway.user_header
+    if header.lower() in _SECRET_HEADERS:
+        yield f"gateway.user_header: {header} holds a secret, which would become the user's name"
+
+
 LIMIT_CHECKS: Final[tuple[Callable[[Sections, Named], Iterator[str]], ...]] = (
     _reserve,
     _bursts,
     _tokens,
     _token_limits,
     _model_limits,
+    _user_header,
 )
