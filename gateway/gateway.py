@@ -28,11 +28,10 @@ from pipeline.settings.load import Settings
 from pipeline.streams.inbox import Inbox, Watch
 from pipeline.streams.ingress import Ingress
 from pipeline.streams.link import Argument, Link, LinkError, Reply
-from pipeline.streams.scripts import Script, load
+from pipeline.streams.replicas import replicas_of
+from pipeline.streams.scripts import CANCEL, Script
 
 log = logging.getLogger(__name__)
-
-CANCEL: Final = load("gateway", "cancel")
 
 #: How often this process's clock is set to Redis's.
 _CLOCK_S: Final = 30.0
@@ -67,7 +66,8 @@ class Gateway:
         url = settings.redis.address
         self.link = Link(url, name=f"sluice-gateway-{self.name}")
         self.inbox = Inbox(url, self.link, self.names, self.name)
-        self.ingress = Ingress(self.link, self.names)
+        replicas = replicas_of(settings.durability, url, f"sluice-accept-{self.name}")
+        self.ingress = Ingress(self.link, self.names, replicas)
         self._outlook = Outlook(self.link, self.names, sight(self.link, self.names))
         self._limited = limited(settings.tenants)
         self.hearings: set[Hearing] = set()
@@ -79,6 +79,7 @@ class Gateway:
         """Connect. Raises `StartError` with one line when Redis cannot be reached."""
         try:
             await self.link.open()
+            await self.ingress.open()
             await self.inbox.open()
             await self._follow_clock()
         except (LinkError, TimeoutError, OSError) as error:
@@ -93,6 +94,7 @@ class Gateway:
         if self._clock:
             self._clock.cancel()
         await self.inbox.close()
+        await self.ingress.close()
         await self.link.close()
 
     def end_all(self) -> None:
@@ -177,17 +179,17 @@ class Gateway:
         wait = Wait(
             timeout_s=event.deadline - event.created if event.deadline else 0.0,
             ping_s=self.pace.ping_s if shows else 0.0,
-            sign=partial(self._sign, event.id, shows) if shows else None,
+            sign=partial(self._sign, shows) if shows else None,
             on_gone=self._cancel if self.settings.gateway.on_disconnect == "cancel" else None,
         )
         return Hearing(self.hearings, exchange, self.inbox.watch(event.id), wait)
 
     def overhear(self, exchange: Exchange, watch: Watch, shows: Shows) -> Hearing:
         """Begin to wait for the reply of a request that does not depend on this client."""
-        sign = partial(self._sign, watch.request_id, shows)
+        sign = partial(self._sign, shows)
         return Hearing(self.hearings, exchange, watch, Wait(ping_s=self.pace.ping_s, sign=sign))
 
-    async def _sign(self, request_id: str, shows: Shows) -> bytes:
+    async def _sign(self, shows: Shows, request_id: str) -> bytes:
         spot = await self._outlook.spot(request_id)
         return shows(spot) if spot else PING
 

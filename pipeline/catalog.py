@@ -15,6 +15,7 @@ import msgspec
 from pipeline import clock
 from pipeline.errors import ModelNotFound
 from pipeline.event import Candidate
+from pipeline.ladder import Ladder
 from pipeline.settings.load import (
     ApiKey,
     DeploymentSettings,
@@ -71,7 +72,18 @@ class Catalog:
             name: {key_id(name, key): key for key in provider.keys}
             for name, provider in settings.providers.items()
         }
+        self._ladder = Ladder(rungs=settings.ladder)
+        self._ladders = {name: _ladder(model, settings) for name, model in settings.models.items()}
         self._created = int(clock.now())
+
+    def ladder(self, model: str) -> Ladder:
+        """Give the ladder that a model's requests climb."""
+        return self._ladders.get(model, self._ladder)
+
+    def rungs(self) -> tuple[int, ...]:
+        """List the rungs of all ladders, in seconds."""
+        ladders = (self._ladder, *self._ladders.values())
+        return tuple(sorted({rung for ladder in ladders for rung in ladder.rungs}))
 
     def candidates(self, model: str) -> tuple[Candidate, ...]:
         """Give a model's deployments, then its fallbacks', breadth first and without repeats.
@@ -224,6 +236,11 @@ def _breadth_first(start: str, models: Mapping[str, ModelSettings]) -> Iterator[
 def key_id(provider: str, key: Secret) -> str:
     """Give a key's public name, by which status, logs and Redis know it."""
     return f"{provider}:{hashlib.sha256(key.reveal().encode()).hexdigest()[:8]}"
+
+
+def _ladder(model: ModelSettings, settings: Settings) -> Ladder:
+    rungs = settings.ladder if model.ladder is None else model.ladder
+    return Ladder(rungs=rungs, tolerance_s=model.hint_tolerance_s)
 
 
 def _version(settings: Settings) -> str:

@@ -10,6 +10,10 @@
     │   ├── BodyTooLarge        413 body_too_large
     │   ├── QueueFull           503 queue_full
     │   ├── QueueTimeout        504 queue_timeout
+    │   ├── Cancelled           499 cancelled
+    │   ├── InProgress          409 idempotency_in_progress
+    │   ├── Conflict            422 idempotency_conflict
+    │   ├── NotReplicated       503 not_replicated
     │   └── RedisUnavailable    503 redis_unavailable
     ├── UpstreamError           a provider call failed; `cause` decides what follows
     └── StartError              a process cannot start: one line tells why and what to do
@@ -42,10 +46,11 @@ Cause = Literal[
     "bug",  # a hop raised what it should not
 ]
 
+#: Causes that time mends: a request that nobody holds a connection open for climbs the ladder.
+CLIMBING: Final[frozenset[Cause]] = frozenset({"rate_limited", "overloaded", "timeout", "network"})
+
 #: Causes after which another candidate, or the same one later, may well succeed.
-RETRYABLE: Final[frozenset[Cause]] = frozenset(
-    {"rate_limited", "overloaded", "timeout", "network", "credentials"}
-)
+RETRYABLE: Final[frozenset[Cause]] = CLIMBING | {"credentials"}
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -154,6 +159,32 @@ class QueueTimeout(Refused):
 
     status, code, type = 504, "queue_timeout", "server_error"
     cause: Cause = "deadline"
+
+
+class Cancelled(Refused):
+    """Its client, or an operator, wants the answer no more."""
+
+    status, code = 499, "cancelled"
+    cause: Cause = "cancelled"
+
+
+class InProgress(Refused):
+    """A request with the same idempotency key is under way: come back later."""
+
+    status, code = 409, "idempotency_in_progress"
+
+
+class Conflict(Refused):
+    """The idempotency key was used for another request."""
+
+    status, code = 422, "idempotency_conflict"
+
+
+class NotReplicated(Refused):
+    """Too few replicas of Redis know of the request in time; it was cancelled."""
+
+    status, code, type = 503, "not_replicated", "server_error"
+    cause: Cause = "network"
 
 
 class RedisUnavailable(Refused):

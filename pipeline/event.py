@@ -82,6 +82,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     created: float
     #: Whether a program wrote it to a request stream itself.
     direct: bool = False
+    #: Whether it may climb the ladder: nobody holds a connection open for its whole answer.
+    patient: bool = False
     #: Point in time after which nobody waits for the answer; 0: never.
     deadline: float = 0.0
     tenant: str = ""
@@ -100,6 +102,17 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     traceparent: str = ""
     #: Legs are journeys between two rungs of the ladder; the first is 1.
     leg: int = 1
+    #: The rungs that it has waited on, by their seconds.
+    climbed: tuple[int, ...] = ()
+    #: How many rungs of its ladder are left out, as a producer's `retry_count` says.
+    rungs_skipped: int = 0
+    #: The entry by which it was put in, as `lane:entry id`: there the body of a small request
+    #: is to be found after its end.
+    entry: str = ""
+    #: The request of which this one is a replay.
+    replay_of: str = ""
+    #: Its result goes to the side stream of shadows alone, never to a client.
+    shadow: bool = False
     plan: tuple[Candidate, ...] = ()
     #: Deployments that have failed in this leg.
     tried: tuple[str, ...] = ()
@@ -108,6 +121,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     attempts: int = 0
     #: How often its entry has been delivered; told by the engine on reading, never written.
     delivery: int = 1
+    #: Whether it has been cancelled on its way; told by the engine on reading, never written.
+    cancelled: bool = False
     #: Entries that the latest generation of the reply holds, its closing not counted.
     deltas: int = 0
     #: Which of the reply's generations counts.

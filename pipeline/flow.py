@@ -28,6 +28,7 @@ class HopSpec(msgspec.Struct, frozen=True, kw_only=True):
     long: bool = False
 
 
+LADDER: Final = Side("ladder", "not now: back to the gate after 60 s, 10 min, 1 h, 24 h")
 DEAD: Final = Side("dead", "refused, exhausted or malformed: a dead letter with its cause")
 
 HOPS: Final[tuple[HopSpec, ...]] = (
@@ -35,12 +36,16 @@ HOPS: Final[tuple[HopSpec, ...]] = (
     HopSpec(
         name=GATE,
         onward=CALL,
-        sides=(Side("waiting room", "no capacity now; back to the gate when there is"), DEAD),
+        sides=(
+            Side("waiting room", "no capacity now; back to the gate when there is"),
+            LADDER,
+            DEAD,
+        ),
     ),
     HopSpec(
         name=CALL,
         onward=RESPOND,
-        sides=(Side(GATE, "the deployment failed; another candidate is left"), DEAD),
+        sides=(Side(GATE, "the deployment failed; another candidate is left"), LADDER, DEAD),
         long=True,
     ),
     HopSpec(name=RESPOND, onward="done"),

@@ -42,6 +42,12 @@ class Names:
         self.parked = f"{self.prefix}:parked"
         #: Hash of requests that were woken before they were parked, by when, in Unix seconds.
         self.woken = f"{self.prefix}:woken"
+        #: Sorted set of the rungs in use, by when their first event falls due, in Unix ms.
+        self.rungs = f"{self.prefix}:rungs"
+        #: Sorted set of the replays that are known, by when they began, in Unix seconds.
+        self.replays = f"{self.prefix}:replays"
+        #: Results of replays that no client is to see.
+        self.shadow = f"{self.prefix}:shadow"
         #: Set of consumer names that have been seen; who has no liveness key is dead.
         self.workers = f"{self.prefix}:workers"
         #: Lapses when no worker at all has given a sign of life for a while.
@@ -56,6 +62,18 @@ class Names:
     def hop(self, hop: str) -> str:
         """Name the stream that a hop reads (route reads `requests` instead)."""
         return f"{self.prefix}:{hop}"
+
+    def rung(self, seconds: int) -> str:
+        """Name the stream of the events that wait on a rung of the ladder."""
+        return f"{self.prefix}:rung:{seconds}"
+
+    def idempotency(self, key: str) -> str:
+        """Name the hash of an idempotency key, given as the hash of tenant, route and key."""
+        return f"{self.prefix}:idempotency:{key}"
+
+    def replay(self, name: str) -> str:
+        """Name the hash that tells how far a replay has come."""
+        return f"{self.prefix}:replay:{name}"
 
     def record(self, request_id: str) -> str:
         """Name the hash that tells a request's state and, at last, its response."""

@@ -23,6 +23,16 @@ class Wait(msgspec.Struct, frozen=True, tag=True):
     facts: Facts = {}
 
 
+class Climb(msgspec.Struct, frozen=True, tag=True):
+    """Onto a rung of the ladder, and from there back to the gate, on its next leg."""
+
+    event: Event
+    failure: Failure
+    #: Seconds of the rung.
+    rung: int
+    facts: Facts = {}
+
+
 class Finish(msgspec.Struct, frozen=True, tag=True):
     """Out of the flow, answered: onto `done`, with the reply's closing."""
 
@@ -38,4 +48,4 @@ class Die(msgspec.Struct, frozen=True, tag=True):
     facts: Facts = {}
 
 
-Outcome = Forward | Wait | Finish | Die
+Outcome = Forward | Wait | Climb | Finish | Die

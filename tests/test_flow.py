@@ -10,7 +10,7 @@ from workers.gate import gate
 from workers.respond import respond
 from workers.route import route
 
-ENDS = {"done", "dead", "waiting room"}
+ENDS = {"done", "dead", "waiting room", "ladder"}
 FUNCTIONS = {function.__name__: function for function in (route, gate, call, respond)}
 
 

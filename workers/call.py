@@ -1,29 +1,27 @@
 """The third hop: calls the deployment and passes its deltas on as they come."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 import msgspec
 
 from pipeline import clock
 from pipeline.catalog import Catalog
-from pipeline.errors import RETRYABLE, Failure, SluiceError, UpstreamError
+from pipeline.errors import Cancelled, Failure, SluiceError, UpstreamError
 from pipeline.event import Event, Facts
 from pipeline.flow import CALL, GATE, RESPOND
 from pipeline.limits.admission import Admission
-from pipeline.limits.tickets import candidates
 from pipeline.outcome import Die, Forward, Outcome
+from pipeline.settings.load import RetrySettings
+from pipeline.streams.cancels import Cancels
 from pipeline.streams.replies import Replies, ReplyWriter
-from workers import settling
+from workers import remedy, settling
 from workers.deadline import overdue
 from workers.providers.base import Deltas, ProviderCall, Reply, Timeouts
 from workers.providers.upstream import Upstream
 
 log = logging.getLogger(__name__)
-
-#: A deployment that refused a request so often for its rate is not asked again in this leg.
-MAX_LIMITED: Final = 5
 
 
 class Means(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,14 +33,8 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     replies: Replies
     #: Fetches the body of a request that was too large to travel.
     body_of: Callable[[str], Awaitable[bytes | None]]
-    #: Tells whether the client has gone and wanted that to end the request.
-    is_cancelled: Callable[[str], Awaitable[bool]]
-
-
-class Cancelled(SluiceError):
-    """The client wants the answer no more."""
-
-    status, code, cause = 499, "cancelled", "cancelled"
+    cancels: Cancels
+    retry: RetrySettings = RetrySettings()
 
 
 async def call(event: Event, *, means: Means) -> Outcome:
@@ -50,8 +42,9 @@ async def call(event: Event, *, means: Means) -> Outcome:
 
     In: an event with a lease.
     Out: to respond with the answer; back to the gate when another key or candidate, or the same
-    one later, may do better; dead when none is left, when the provider refuses the request
-    itself, or when the stream was cut after deltas had gone out.
+    one in a moment, may do better; onto the ladder when none is left and it can wait; dead when it
+    cannot, when the provider refuses the request itself, when the stream was cut after deltas
+    had gone out, or when it was cancelled.
     Twice: a second run begins a new generation of the reply, which shuts out the first one's
     late deltas; the lease is settled once.
     """
@@ -83,9 +76,15 @@ def _ms_since(start: float) -> float:
 
 
 async def _answer(event: Event, means: Means, writer: ReplyWriter, facts: Facts) -> Reply:
-    if await means.is_cancelled(event.id):
-        raise Cancelled("The client cancelled the request before its call")
+    await means.cancels.check(event)
     request = await _request(event, means)
+    with means.cancels.guard(event):
+        return await _called(event, means, writer, facts, request)
+
+
+async def _called(
+    event: Event, means: Means, writer: ReplyWriter, facts: Facts, request: ProviderCall
+) -> Reply:
     if not event.stream:
         return await means.upstream.complete(request)
     stream = means.upstream.stream(request)
@@ -101,7 +100,7 @@ async def _answer(event: Event, means: Means, writer: ReplyWriter, facts: Facts)
     finally:
         await stream.aclose()
     if writer.cancelled:
-        raise Cancelled("The client cancelled the request")
+        raise Cancelled("The request was cancelled during its answer.")
     return stream.reply()
 
 
@@ -164,76 +163,19 @@ async def _failed(
 ) -> Outcome:
     failure = error.failure()
     facts |= {"cause": failure.cause, "status": failure.status, "error": failure.message[:200]}
-    outcome = _after(msgspec.structs.replace(event, deltas=writer.place), failure, facts)
+    event = msgspec.structs.replace(event, deltas=writer.place)
+    outcome = remedy.after(event, failure, facts, means.catalog, means.retry)
     asks_again = isinstance(outcome, Forward)
-    settled = means.admission.settle(
-        event,
-        settling.failed(event, error, means.catalog, deltas=writer.place, asks_again=asks_again),
-    )
+    end = settling.failed(event, error, means.catalog, deltas=writer.place, asks_again=asks_again)
+    if end.rest_s:
+        facts["rest_s"] = end.rest_s
+    settled = means.admission.settle(event, end)
     if asks_again:
         # Else the event could be at the gate before its lease is gone.
         await settled
+        try:
+            with means.cancels.guard(event):
+                await asyncio.sleep(float(outcome.facts.get("quick", 0)))
+        except Cancelled as cancelled:
+            return Die(event, cancelled.failure(), facts)
     return outcome
-
-
-def _after(event: Event, failure: Failure, facts: Facts) -> Outcome:
-    """Decide what becomes of an event whose call failed."""
-    if failure.cause == "cancelled":
-        return Die(event, failure, facts)
-    if event.deltas:
-        # Deltas have gone out: beginning again elsewhere would not be one answer.
-        return Die(event, _interrupted(failure), facts)
-    if failure.cause not in RETRYABLE:
-        return Die(event, failure, facts)
-    assert event.lease is not None
-    tried = event.tried
-    if not _may_come_back(event, failure):
-        tried = (*tried, event.lease.deployment)
-    again = msgspec.structs.replace(event, tried=tried, lease=None, failure=failure)
-    if candidates(again):
-        return Forward(again, GATE, facts)
-    return Die(again, _exhausted(again, failure), facts)
-
-
-def _may_come_back(event: Event, failure: Failure) -> bool:
-    """Tell whether the same deployment may be asked again: the gate knows which key, and when."""
-    if failure.cause == "credentials":
-        return True
-    assert event.lease is not None
-    deployment = event.lease.deployment
-    limited = sum(
-        line.facts.get("cause") == "rate_limited" and line.facts.get("deployment") == deployment
-        for line in event.journal
-    )
-    return failure.cause == "rate_limited" and limited + 1 < MAX_LIMITED
-
-
-def _interrupted(failure: Failure) -> Failure:
-    return msgspec.structs.replace(
-        failure,
-        message=f"The stream was cut: {failure.message}",
-        code="stream_interrupted",
-        cause="interrupted",
-        status=502,
-    )
-
-
-def _exhausted(event: Event, last: Failure) -> Failure:
-    """Tell that every candidate has failed, and how the last one did."""
-    if last.cause == "credentials":
-        status, code = 502, "upstream_credentials_exhausted"
-    else:
-        status, code = 503, "provider_exhausted"
-    return Failure(
-        message=f"Every candidate for `{event.model}` failed; the last one: {last.message}",
-        type="server_error",
-        code=code,
-        status=status,
-        cause="exhausted",
-        retry_after_s=last.retry_after_s,
-        metadata={
-            "attempts": event.attempts,
-            "tried": list(event.tried),
-            "last": {"cause": last.cause, "status": last.status, "code": last.code},
-        },
-    )

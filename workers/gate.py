@@ -1,34 +1,41 @@
 """The second hop: holds the request until a deployment has capacity for it."""
 
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 
-from pipeline.errors import SluiceError
+from pipeline.catalog import Catalog
+from pipeline.errors import ModelNotFound, SluiceError
 from pipeline.event import Event, Facts, Lease
 from pipeline.flow import CALL, GATE
+from pipeline.ladder import climb_or_die, may_climb
 from pipeline.limits import refusals
 from pipeline.limits.admission import Admission
-from pipeline.limits.tickets import Refusal, Waiting
+from pipeline.limits.tickets import Refusal, Verdict, Waiting
 from pipeline.outcome import Die, Forward, Outcome, Wait
 from workers.deadline import overdue
 
+#: What lies between a refusal and the asking after it, in seconds.
+_ROUNDING_S: Final = 1.0
 
-async def gate(event: Event, *, admission: Admission) -> Outcome:
+
+async def gate(event: Event, *, admission: Admission, catalog: Catalog) -> Outcome:
     """Take a lease on a deployment, or a place in the waiting room.
 
-    In: an event with its plan; or one that was woken, whose lease waits for it.
-    Out: to the call with its lease; into the waiting room; dead when its deadline has passed or
-    cannot be met, when our limits refuse it, or when no deployment can ever take it.
+    In: an event with its plan; one that was woken, whose lease waits for it; or one that left a
+    rung of the ladder.
+    Out: to the call with its lease; into the waiting room; onto the ladder when the waiting room
+    is full, or the provider wants to be left alone for longer than a rung is long; dead when its
+    deadline has passed or cannot be met, when our limits refuse it, or when no deployment can
+    ever take it.
     Twice: the same ticket gets the same lease or the same place.
     """
     if late := overdue(event, GATE):
         admission.leave(event)
         return Die(event, late)
     try:
-        verdict = await admission.admit(event)
+        event, verdict = await _admitted(event, admission, catalog)
     except SluiceError as error:
-        # A deployment of its plan is no longer in the configuration.
         admission.leave(event)
         return Die(event, error.failure())
     match verdict:
@@ -36,14 +43,51 @@ async def gate(event: Event, *, admission: Admission) -> Outcome:
             admitted = msgspec.structs.replace(event, lease=verdict)
             return Forward(admitted, CALL, {"deployment": verdict.deployment, "key": verdict.key})
         case Waiting():
-            return Wait(event, _place(verdict))
+            return _waits(event, verdict, admission, catalog)
         case Refusal():
             refused: Facts = {"refused": verdict.why}
             if verdict.scope:
                 refused["scope"] = verdict.scope
-            return Die(event, refusals.failure(verdict, event), refused)
+            end = Die(event, refusals.failure(verdict, event), refused)
+            if verdict.why != "full":
+                return end
+            return climb_or_die(event, end.failure, end, catalog.ladder(event.model))
         case _:
             assert_never(verdict)
+
+
+async def _admitted(event: Event, admission: Admission, catalog: Catalog) -> tuple[Event, Verdict]:
+    try:
+        return event, await admission.admit(event)
+    except ModelNotFound:
+        # While it climbed, a deployment of its plan has left the configuration.
+        event = msgspec.structs.replace(event, plan=catalog.candidates(event.model), tried=())
+        return event, await admission.admit(event)
+
+
+def _waits(event: Event, waiting: Waiting, admission: Admission, catalog: Catalog) -> Outcome:
+    """Let an event wait; one that its provider has just refused for long climbs instead."""
+    rested, last = _refused_s(event), event.failure
+    ladder = catalog.ladder(event.model)
+    shortest = ladder.next_rung(event, 0)
+    if not (may_climb(event) and last and shortest) or rested < shortest:
+        return Wait(event, _place(waiting))
+    if 0 <= waiting.eta_s < shortest - _ROUNDING_S:
+        # Another key or candidate has capacity sooner.
+        return Wait(event, _place(waiting))
+    end = Die(event, last)
+    if ladder.next_rung(event, last.retry_after_s) or not event.deadline:
+        admission.leave(event)
+        return climb_or_die(event, last, end, ladder)
+    return Wait(event, _place(waiting))
+
+
+def _refused_s(event: Event) -> float:
+    """Tell for how long the provider wanted to be left alone that has just refused an event."""
+    line = event.journal[-1] if event.journal else None
+    if line is None or line.hop != CALL or line.facts.get("cause") != "rate_limited":
+        return 0.0
+    return float(line.facts.get("rest_s", 0))
 
 
 def _place(waiting: Waiting) -> Facts:

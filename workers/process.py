@@ -21,6 +21,7 @@ from pipeline.names import Names
 from pipeline.outcome import Outcome
 from pipeline.settings.load import Settings
 from pipeline.streams.callbacks import Callbacks
+from pipeline.streams.cancels import Cancels
 from pipeline.streams.carriage import Kept
 from pipeline.streams.engine import Engine, EngineOptions, Hop
 from pipeline.streams.keeper import Keeper, Limits
@@ -58,6 +59,7 @@ class WorkerProcess:
         self._catalog = Catalog(settings)
         self._admission = Admission(self._link, self._names, settings, self._catalog)
         self._upstream = Upstream()
+        self._cancels = Cancels(self._link, self._names)
         self._engine = self._make_engine(functions)
         workers = settings.workers
         self._keeper = Keeper(self._engine, self._limits(), workers.scan_s, self._look)
@@ -115,11 +117,14 @@ class WorkerProcess:
             upstream=self._upstream,
             replies=Replies(self._link, self._names),
             body_of=self._body_of,
-            is_cancelled=self._is_cancelled,
+            cancels=self._cancels,
+            retry=self._settings.retry,
         )
         bound: dict[str, Hop] = {
             ROUTE: functools.partial(functions[ROUTE], catalog=means.catalog),
-            GATE: functools.partial(functions[GATE], admission=self._admission),
+            GATE: functools.partial(
+                functions[GATE], admission=self._admission, catalog=self._catalog
+            ),
             CALL: functools.partial(functions[CALL], means=means),
             RESPOND: functions[RESPOND],
         }
@@ -129,6 +134,7 @@ class WorkerProcess:
             consumer=self._consumer,
             kept=Kept(
                 replies_s=int(retention.replies_s),
+                repeats_s=int(self._settings.idempotency.kept_s),
                 events_s=int(retention.events_s),
                 dead_s=int(retention.dead_s),
             ),
@@ -147,6 +153,7 @@ class WorkerProcess:
             events_s=int(retention.events_s),
             dead_s=int(retention.dead_s),
             max_entries=retention.max_entries,
+            rungs=self._catalog.rungs(),
         )
 
     async def _body_of(self, request_id: str) -> bytes | None:
@@ -158,18 +165,9 @@ class WorkerProcess:
             else:
                 return body
 
-    async def _is_cancelled(self, request_id: str) -> bool:
-        """Ask the record, but only where a client's going may cancel anything at all."""
-        if self._settings.gateway.on_disconnect != "cancel":
-            return False
-        try:
-            cancelled = await self._link.call("HEXISTS", self._names.record(request_id), "cancel")
-        except LinkError:
-            return False
-        return bool(cancelled)
-
-    async def _look(self) -> None:
-        """What the keeper does beside its own duties: leases, and who waits for them."""
+    async def _look(self, cancelled: bytes | None) -> None:
+        """What the keeper does beside its own duties: who is cancelled, leases, who waits."""
+        await self._cancels.notice(cancelled)
         # A little less than a scan: else every other one of a single worker would be left out.
         await self._admission.sweep(self._settings.workers.scan_s * 0.9)
         self._looks += 1

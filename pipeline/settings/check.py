@@ -4,7 +4,7 @@ Those of limits and tenants are in `check_limits`.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from itertools import pairwise
 from typing import Final
@@ -60,10 +60,16 @@ def _ports(settings: Sections, names: Named) -> Iterator[str]:
         yield f"simulate.port: {port} is gateway.port too; they need one each"
 
 
-def _ladder(settings: Sections, _: Named) -> Iterator[str]:
-    for index, (shorter, longer) in enumerate(pairwise(settings.ladder), 1):
+def _ladders(settings: Sections, _: Named) -> Iterator[str]:
+    yield from _ascending("ladder", settings.ladder)
+    for name, model in settings.models.items():
+        yield from _ascending(f"{child('models', name)}.ladder", model.ladder or ())
+
+
+def _ascending(path: str, ladder: Sequence[int]) -> Iterator[str]:
+    for index, (shorter, longer) in enumerate(pairwise(ladder), 1):
         if longer <= shorter:
-            yield f"ladder[{index}]: expected more than the {shorter} before it, got {longer}"
+            yield f"{path}[{index}]: expected more than the {shorter} before it, got {longer}"
 
 
 def _providers(settings: Sections, _: Named) -> Iterator[str]:
@@ -148,7 +154,7 @@ _CHECKS: Final[tuple[Callable[[Sections, Named], Iterator[str]], ...]] = (
     _partitions,
     _exposure,
     _ports,
-    _ladder,
+    _ladders,
     _providers,
     _deployments,
     _emptiness,

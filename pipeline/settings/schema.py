@@ -168,6 +168,39 @@ class GateSettings(_Section, frozen=True, kw_only=True):
     probe_s: Seconds = 600
 
 
+class RetrySettings(_Section, frozen=True, kw_only=True):
+    """Quick retries of a failed call, before another deployment or the ladder."""
+
+    #: How often the same deployment is asked again at once.
+    quick: Annotated[int, Meta(ge=0, le=10)] = 2
+    #: Mean pause before the first of them; it doubles with each.
+    backoff_s: Pause = 0.25
+    max_backoff_s: Pause = 4
+
+
+class IdempotencySettings(_Section, frozen=True, kw_only=True):
+    """How repeated requests are known again."""
+
+    #: How long after its end a reply is kept for who repeats its key.
+    kept_s: WholeSeconds = 86_400
+    #: Whether equal bodies without a key count as one: of clients that say they retry, of all.
+    dedupe: Literal["off", "retries", "all"] = "off"
+    dedupe_s: WholeSeconds = 60
+
+
+class DurabilitySettings(_Section, frozen=True, kw_only=True):
+    """Whether accepting waits for replicas of Redis."""
+
+    wait_replicas: Annotated[int, Meta(ge=0)] = 0
+    wait_ms: Count = 100
+
+
+class AdminSettings(_Section, frozen=True, kw_only=True):
+    """Who may use the routes below `/admin`; without tokens and tenants, whoever is on loopback."""
+
+    tokens: tuple[TokenHash, ...] = ()
+
+
 class Limits(_Section, frozen=True, kw_only=True):
     """What a provider allows us; absent: no limit."""
 
@@ -248,6 +281,10 @@ class ModelSettings(_Section, frozen=True, kw_only=True):
     #: Other models of ours, tried in this order after the deployments.
     fallbacks: tuple[ModelName, ...] = ()
     on_limit: Literal["wait", "refuse"] = "wait"
+    #: Seconds of each rung, ascending; absent: those of `ladder`.
+    ladder: tuple[WholeSeconds, ...] | None = None
+    #: By how much a rung may be shorter than the provider's hint.
+    hint_tolerance_s: Pause = 0
 
 
 class RetentionSettings(_Section, frozen=True, kw_only=True):
@@ -300,6 +337,10 @@ class Sections(_Section, frozen=True, kw_only=True):
     models: Mapping[ModelName, ModelSettings] = {}
     #: Seconds of each rung, ascending.
     ladder: tuple[WholeSeconds, ...] = (60, 600, 3600, 86_400)
+    retry: RetrySettings = RetrySettings()
+    idempotency: IdempotencySettings = IdempotencySettings()
+    durability: DurabilitySettings = DurabilitySettings()
+    admin: AdminSettings = AdminSettings()
     retention: RetentionSettings = RetentionSettings()
     tenants: Mapping[Name, TenantSettings] = {}
     telemetry: TelemetrySettings = TelemetrySettings()

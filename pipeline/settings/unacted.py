@@ -19,8 +19,6 @@ def not_yet(settings: Settings) -> list[str]:
 def _paths(settings: Settings) -> Iterator[str]:
     for name, model in settings.models.items():
         yield from _of_model(child("models", name), model)
-    if settings.ladder != Settings().ladder:
-        yield "ladder"
     default = TelemetrySettings()
     for key in default.__struct_fields__:
         if getattr(settings.telemetry, key) != getattr(default, key):

@@ -8,7 +8,7 @@ from pipeline import event as events
 from pipeline.errors import Cause, Failure
 from pipeline.event import Closing, Event, Line, Status
 from pipeline.flow import CALL, GATE
-from pipeline.outcome import Die, Finish, Forward, Outcome, Wait
+from pipeline.outcome import Climb, Die, Finish, Forward, Outcome, Wait
 from pipeline.streams.link import Argument
 
 #: Causes with which an event ends that nobody has to look after.
@@ -19,6 +19,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """How long things are kept after a request's end, in seconds."""
 
     replies_s: int
+    #: What belongs to an idempotency key.
+    repeats_s: int = 0
     events_s: int
     dead_s: int
 
@@ -44,11 +46,16 @@ def arguments(source: Source, outcome: Outcome, line: Line, kept: Kept) -> list[
         case Wait():
             event = events.written(event, line, delivery=1, status=status)
             verb = ["W", events.encode(event)]
+        case Climb(rung=rung):
+            event = events.written(event, line, delivery=1, status=status)
+            verb = ["C", rung, events.encode(event)]
         case Finish():
             event = events.written(event, line, delivery=1, status=status)
             verb = ["E", *_end(event, b"", kept.events_s)]
         case Die():
-            event = events.written(event, line, delivery=1, status=status, failure=outcome.failure)
+            event = events.written(
+                event, line, delivery=1, cancelled=False, status=status, failure=outcome.failure
+            )
             # What a client cancelled or the gate refused is nobody's to look after: no letter.
             letter = b"" if outcome.failure.cause in _NO_LETTER else events.encode(event)
             verb = ["E", *_end(event, letter, kept.dead_s)]
@@ -65,6 +72,8 @@ def _status(outcome: Outcome, source: Source) -> Status:
             return "running"
         case Wait():
             return "waiting"
+        case Climb():
+            return "retrying"
         case Finish():
             return "completed"
         case Die(failure=failure):
@@ -89,6 +98,8 @@ def _fields(outcome: Outcome, status: Status, line: Line) -> list[Argument]:
                 fields += ["started", f"{line.end:.6f}", "deployment", event.lease.deployment]
             if response:
                 fields += ["response", response]
+        case Climb():
+            fields += ["leg", event.leg]
         case Wait():
             fields += ["waiting_since", f"{line.end:.6f}"]
         case Finish():

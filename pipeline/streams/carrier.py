@@ -12,7 +12,7 @@ from pipeline import clock
 from pipeline.event import Line
 from pipeline.flow import LAST
 from pipeline.names import Names
-from pipeline.outcome import Forward, Outcome
+from pipeline.outcome import Climb, Forward, Outcome
 from pipeline.streams import carriage
 from pipeline.streams.batch import split
 from pipeline.streams.carriage import Kept
@@ -53,12 +53,16 @@ class Carrier:
     ) -> None:
         self._link = link
         self._names = names
-        self._head: list[Argument] = [names.prefix, consumer, kept.replies_s]
+        self._head: list[Argument] = [
+            names.prefix, consumer, f"{kept.replies_s} {kept.repeats_s}",
+        ]  # fmt: skip
         self._kept = kept
         self._holdings = holdings
         self._landed: list[Landed] = []
         self._wake = asyncio.Event()
         self._crowd = asyncio.Event()
+        #: Is told of each rung that an event climbs to, in seconds.
+        self.on_climb: Callable[[float], object] | None = None
         #: While draining, nothing but the last hop's entries is taken along.
         self.draining = False
 
@@ -118,6 +122,8 @@ class Carrier:
         refused, taken = await self._ask(args)
         for landed in batch:
             self._holdings.release(landed.run)
+            if isinstance(landed.outcome, Climb) and self.on_climb:
+                self.on_climb(landed.outcome.rung)
         for index in refused:
             run = batch[index - 1].run
             log.warning("The transition of %s from %s was refused", run.event.id, run.source.group)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import redis.exceptions
 
-from pipeline.errors import Failure
+from pipeline.errors import Cancelled, Failure
 from pipeline.event import Event
 from pipeline.flow import BY_NAME, LAST, ROUTE
 from pipeline.names import LANES, Lane, Names
@@ -25,11 +25,14 @@ from pipeline.streams.carrier import CALLBACK, DONE, Carrier
 from pipeline.streams.eager import begin
 from pipeline.streams.holdings import Holdings, Running
 from pipeline.streams.link import Link, LinkError, Reply
+from pipeline.streams.mover import Mover
 from pipeline.streams.reader import GroupReader, Reading
 
 log = logging.getLogger(__name__)
 
 Hop = Callable[[Event], Coroutine[Any, Any, Outcome]]
+
+_CANCELLED: Final = Cancelled("The request was cancelled before its call.").failure()
 
 LANE_STREAMS: Final[Mapping[str, Lane]] = {f"requests:{lane}": lane for lane in LANES}
 
@@ -67,6 +70,8 @@ class Engine:
         self._call_back = call_back
         self.holdings = Holdings(options.calls)
         self._carrier = Carrier(link, names, options.consumer, options.kept, self.holdings)
+        self.mover = Mover(link, names)
+        self._carrier.on_climb = self.mover.look_in
         self._readers: dict[str, GroupReader] = {}
         self._writer: asyncio.Task[None] | None = None
         #: Is told of events that end without their hop: it cannot give back what they hold.
@@ -83,10 +88,12 @@ class Engine:
             self._readers[group] = GroupReader(self.options.url, self._reading(group, keys))
         for reader in self._readers.values():
             await reader.start()
+        self.mover.start()
 
     async def stop_reading(self) -> None:
         """Take no new work; what is under way goes on up to its end."""
         self._carrier.draining = True
+        await self.mover.stop()
         for group, reader in self._readers.items():
             if group in BY_NAME and group != LAST:
                 await reader.stop()
@@ -167,6 +174,8 @@ class Engine:
         run = self.holdings.hold(source, event)
         if stream == DONE:
             run.task = asyncio.create_task(self._run_callback(run))
+        elif event.cancelled:
+            self._give_up(run, Die(event, _CANCELLED))
         elif delivery > self.options.max_deliveries:
             self._give_up(run, Die(event, _poison(delivery - 1)))
         else:
@@ -209,14 +218,15 @@ class Engine:
 
     def _acknowledge_quiet(self, entries: list[Reply]) -> list[Reply]:
         """Be done with what ended without a callback, which is nearly all; give the rest."""
-        quiet = [entry for entry, fields in entries if b'"reply_to":' not in fields[1]]
-        if not quiet:
-            return entries
-        self._acknowledge(DONE, CALLBACK, quiet)
-        return [row for row in entries if b'"reply_to":' in row[1][1]]
+        loud = [row for row in entries if _is_awaited(row[1][1])]
+        if len(loud) < len(entries):
+            heard = {entry for entry, _ in loud}
+            quiet = [entry for entry, _ in entries if entry not in heard]
+            self._acknowledge(DONE, CALLBACK, quiet)
+        return loud
 
     async def _run_callback(self, run: Running) -> None:
-        if run.event.reply_to:
+        if run.event.reply_to or run.event.shadow:
             try:
                 await self._call_back(run.event)
             except Exception:
@@ -262,6 +272,11 @@ class Engine:
             found = await self.link.call("XRANGE", key, entry, entry)
             if found:
                 self.begin(stream, entry, found[0][1], pending[entry])
+
+
+def _is_awaited(payload: bytes) -> bool:
+    """Tell by an ended event's JSON whether its result may have to be written to a stream."""
+    return b'"reply_to":' in payload or b'"shadow":true' in payload
 
 
 def _poison(deliveries: int) -> Failure:

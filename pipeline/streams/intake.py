@@ -28,10 +28,14 @@ KEPT_BYTES: Final = 65536
 
 _OURS: Final = b'{"v":1,'
 _FIELD: Final = EVENT_FIELD.encode()
+_CANCELLED: Final = b"cancelled"
 _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 #: One year: a longer timeout would overflow a deadline somewhere.
 MAX_TIMEOUT_S: Final = 31_536_000
+
+#: More than any ladder has rungs.
+MAX_RETRY_COUNT: Final = 1000
 
 #: Users are told apart in Redis by names that clients choose.
 MAX_USER_CHARACTERS: Final = 256
@@ -75,6 +79,7 @@ class _Request(msgspec.Struct, kw_only=True):
     session_id: str | None = None
     metadata: msgspec.Raw = events.NO_BODY
     traceparent: str | None = None
+    retry_count: int | None = None
 
 
 class Malformed(Exception):
@@ -97,8 +102,10 @@ def read(fields: list[bytes], *, lane: Lane | None, entry: str, default_model: s
     if payload is None:
         raise _malformed(minted, b"", f"the entry has no field `{EVENT_FIELD}`")
     try:
-        if lane is None or payload.startswith(_OURS):
-            return events.decode(payload)
+        if lane is None:
+            return _marked(events.decode(payload), fields)
+        if payload.startswith(_OURS):
+            return msgspec.structs.replace(events.decode(payload), entry=f"{lane}:{entry}")
         event = _from_producer(payload, lane, minted, default_model)
     except msgspec.MsgspecError as error:
         raise _malformed(minted, payload, f"`{EVENT_FIELD}` is not a request: {error}") from None
@@ -108,6 +115,7 @@ def read(fields: list[bytes], *, lane: Lane | None, entry: str, default_model: s
         raise _malformed(minted, payload, error.message) from None
     except RecursionError:
         raise _malformed(minted, payload, f"`{EVENT_FIELD}` is nested too deeply") from None
+    event = msgspec.structs.replace(event, entry=f"{lane}:{entry}")
     return _traced(event, _value(fields, b"traceparent"))
 
 
@@ -116,6 +124,13 @@ def _value(fields: list[bytes], wanted: bytes) -> bytes | None:
         if name == wanted:
             return value
     return None
+
+
+def _marked(event: Event, fields: list[bytes]) -> Event:
+    """See whether an event was cancelled on its way."""
+    if len(fields) == 2 or _value(fields, _CANCELLED) is None:
+        return event
+    return msgspec.structs.replace(event, cancelled=True)
 
 
 def _traced(event: Event, traceparent: bytes | None) -> Event:
@@ -163,8 +178,15 @@ def _from_producer(payload: bytes, lane: Lane, minted: str, default_model: str) 
         reply_to=request.reply_to or request.callback_queue or "",
         metadata=request.metadata,
         traceparent=request.traceparent or "",
+        rungs_skipped=_skipped(request.retry_count or 0),
         direct=True,
     )
+
+
+def _skipped(retry_count: int) -> int:
+    if not 0 <= retry_count <= MAX_RETRY_COUNT:
+        raise BadRequest(f"`retry_count` is {retry_count}; it goes from 0 to {MAX_RETRY_COUNT}")
+    return retry_count
 
 
 def _user(request: _Request) -> str:

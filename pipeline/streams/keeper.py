@@ -1,4 +1,4 @@
-"""The duties that any worker may do: claiming from the dead, and trimming the kept streams."""
+"""The duties that any worker may do: claiming from the dead, trimming, looking after the ladder."""
 
 import asyncio
 import contextlib
@@ -31,16 +31,30 @@ TRIM_EVERY: Final = 20
 TRIM_SLICE: Final = 500
 
 
+#: Further duties, which are told how many requests have been cancelled so far; none: none ever.
+Also = Callable[[bytes | None], Awaitable[None]]
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is kept of `requests` and `done`, and of `dead`."""
+    """How much is kept of `requests` and `done`, and of `dead`; and which rungs there are."""
 
     events_s: int
     dead_s: int
     max_entries: int
+    #: In seconds.
+    rungs: tuple[int, ...] = ()
 
 
-async def claim(engine: Engine, *, wide: bool) -> int:
-    """Take over and run what dead workers left pending, as far as there is room; tells how many."""
+class Claimed(msgspec.Struct, frozen=True):
+    """What came of a look at what dead workers left, and what it told beside."""
+
+    entries: int
+    #: How many requests have been cancelled; none: none ever.
+    cancelled: bytes | None
+
+
+async def claim(engine: Engine, *, wide: bool) -> Claimed:
+    """Take over and run what dead workers left pending, as far as there is room."""
     names, holdings = engine.names, engine.holdings
     args: list[Argument] = [
         names.prefix, engine.options.consumer, CLAIM_BATCH, int(wide),
@@ -48,12 +62,15 @@ async def claim(engine: Engine, *, wide: bool) -> int:
     ]  # fmt: skip
     for stream, group in engine.streams():
         args += [stream, group, holdings.room(group)]
-    claimed = await engine.link.run(CLAIM, [names.prefix], args)
+    claimed, due, cancels = await engine.link.run(CLAIM, [names.prefix], args)
     for stream, entry, fields, delivery in claimed:
         engine.begin(stream.decode(), entry.decode(), fields, delivery)
     if claimed:
         log.info("Claimed %s entries from dead workers", len(claimed))
-    return len(claimed)
+    if due:
+        # The others' events, and a clock that was moved: this worker's timer knows of neither.
+        engine.mover.look_in(0)
+    return Claimed(len(claimed), cancels)
 
 
 async def trim(link: Link, names: Names, limits: Limits) -> None:
@@ -83,7 +100,11 @@ class Keeper:
     """Does its duties every `scan_s`; `also` are further ones, done at each scan."""
 
     def __init__(
-        self, engine: Engine, limits: Limits, scan_s: float, also: Callable[[], Awaitable[None]]
+        self,
+        engine: Engine,
+        limits: Limits,
+        scan_s: float,
+        also: Also,
     ) -> None:
         self._engine = engine
         self._limits = limits
@@ -113,12 +134,19 @@ class Keeper:
             await asyncio.sleep(self._scan_s)
 
     async def _scan(self, scans: int) -> None:
-        claimed = CLAIM_BATCH
-        while claimed == CLAIM_BATCH:
-            claimed = await claim(self._engine, wide=scans % WIDE_EVERY == 0)
-        await self._also()
+        wide = scans % WIDE_EVERY == 0
+        while (found := await claim(self._engine, wide=wide)).entries == CLAIM_BATCH:
+            pass
+        await self._also(found.cancelled)
         if scans % TRIM_EVERY == 0 and await self._my_turn():
             await trim(self._engine.link, self._engine.names, self._limits)
+            await self._find_rungs()
+
+    async def _find_rungs(self) -> None:
+        """Find rungs in use of which the note was lost."""
+        keys = [self._engine.names.rung(rung) for rung in self._limits.rungs]
+        if keys and await self._engine.link.call("EXISTS", *keys):
+            await self._engine.mover.move(self._limits.rungs)
 
     async def _my_turn(self) -> bool:
         """Take the duty of trimming for this round, so that one worker does it."""

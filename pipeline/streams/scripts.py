@@ -40,7 +40,10 @@ def _inlined(text: str) -> str:
 
 
 ACCEPT: Final = load("pipeline.streams", "accept")
-TRANSITION: Final = load("pipeline.streams", "transition")
+TRANSITION: Final = load("pipeline.streams", "ladder", "transition")
+MOVE: Final = load("pipeline.streams", "ladder", "move")
+PROMOTE: Final = load("pipeline.streams", "promote")
+CANCEL: Final = load("pipeline.streams", "cancel")
 FLUSH: Final = load("pipeline.streams", "flush")
 ATTACH: Final = load("pipeline.streams", "attach")
 CLAIM: Final = load("pipeline.streams", "claim")

@@ -7,16 +7,21 @@
 --          {prefix}:reply:{id}, inboxes               the closing
 --          {prefix}:body:{id}, {prefix}:session:{s}   given their time to live at the end
 --          {prefix}:parked, {prefix}:woken            who waits for capacity, who waits no more
+--          {prefix}:rung:{seconds}, {prefix}:rungs    who climbs (`ladder.lua`)
 --          {prefix}:counters                          refused transitions, duplicates
--- ARGV     prefix, consumer, replies_s, number of outcomes, then for each outcome:
+-- ARGV     prefix, consumer, replies_s and for who repeats an idempotency key, number of outcomes,
+--          then for each outcome:
 --            source, group, entry id, request id, verb, its arguments, n, then n pairs of record fields
 --              F  destination, event          forward
 --              W  event                       wait: park it, unless it was woken in between
+--              C  rung in seconds, event      climb
 --              E  event, letter or "", closing, body ttl_s, session or ""     end
 --          then number of takes, and for each: source, group, count;
 --          then how many entries to take from the lanes, how many of them to leave to default and to low
 -- Returns  {indices of refused outcomes, entries taken in the form of XREADGROUP}
-local prefix, me, replies_s = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local prefix, me = ARGV[1], ARGV[2]
+local replies_s, kept_s = string.match(ARGV[3], '^(%d+) (%d+)$')
+replies_s = tonumber(replies_s)
 local CLOSING = '999999999-0'
 local at = 5
 local refused = {}
@@ -43,13 +48,18 @@ end
 local function finish(id, record, event, letter, closing, body_ttl_s, session)
   redis.call('XADD', prefix .. ':done', '*', 'event', event, 'id', id)
   if letter ~= '' then redis.call('XADD', prefix .. ':dead', '*', 'event', letter, 'id', id) end
-  local known = redis.call('HMGET', record, 'turn', 'inboxes')
+  local known = redis.call('HMGET', record, 'turn', 'inboxes', 'idempotency')
   local entry = (known[1] or '1') .. CLOSING
   local reply = prefix .. ':reply:' .. id
   redis.pcall('XADD', reply, entry, 'event', closing)
   if known[2] then tell(known[2], id, entry, closing, record) end
-  redis.call('EXPIRE', record, replies_s)
-  redis.call('EXPIRE', reply, replies_s)
+  local keep_s = replies_s
+  if known[3] then
+    keep_s = math.max(keep_s, tonumber(kept_s))
+    redis.call('EXPIRE', prefix .. ':idempotency:' .. known[3], keep_s)
+  end
+  redis.call('EXPIRE', record, keep_s)
+  redis.call('EXPIRE', reply, keep_s)
   if body_ttl_s ~= '0' then redis.call('EXPIRE', prefix .. ':body:' .. id, body_ttl_s) end
   if session ~= '' then redis.call('EXPIRE', prefix .. ':session:' .. session, replies_s) end
 end
@@ -85,7 +95,27 @@ local function settle(source, group, entry)
   list[#list + 1] = entry
 end
 
-local WORDS = {F = 2, W = 1, E = 5}
+-- Who is cancelled neither waits, nor climbs, nor is called: it is appended with a mark.
+local function ends_cancelled(stream, event, record)
+  if redis.call('HEXISTS', record, 'cancel') == 1 then
+    redis.call('XADD', stream, '*', 'event', event, 'cancelled', 1)
+    return true
+  end
+  return false
+end
+
+local now, wall
+local climbed = {}
+local function climb(id, record, rung, event)
+  if ends_cancelled(prefix .. ':gate', event, record) then return end
+  if not now then now, wall = read_ladder_clock(prefix) end
+  local due = string.format('%.0f', now + rung * 1000)
+  local at = redis.call('XADD', prefix .. ':rung:' .. rung, '*', 'event', event, 'due', due, 'id', id)
+  redis.call('HSET', record, 'rung', rung, 'rung_entry', at, 'due', string.format('%.3f', wall / 1000 + rung))
+  climbed[rung] = due
+end
+
+local WORDS = {F = 2, W = 1, C = 2, E = 5}
 for index = 1, tonumber(ARGV[4]) do
   local source, group, entry, id, verb = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
   local word = at + 5
@@ -106,9 +136,16 @@ for index = 1, tonumber(ARGV[4]) do
       if last > first then redis.call('HSET', record, unpack(ARGV, first, last)) end
       if from == 'new' then join_session(id, record) end
       if verb == 'F' then
-        redis.call('XADD', prefix .. ':' .. ARGV[word], '*', 'event', ARGV[word + 1])
+        local to = prefix .. ':' .. ARGV[word]
+        if ARGV[word] ~= 'call' or not ends_cancelled(to, ARGV[word + 1], record) then
+          redis.call('XADD', to, '*', 'event', ARGV[word + 1])
+        end
       elseif verb == 'E' then
         finish(id, record, unpack(ARGV, word, word + 4))
+      elseif verb == 'C' then
+        climb(id, record, ARGV[word], ARGV[word + 1])
+      elseif ends_cancelled(stream, ARGV[word], record) then
+        redis.call('HDEL', prefix .. ':woken', id)
       elseif redis.call('HDEL', prefix .. ':woken', id) == 1 then
         redis.call('XADD', stream, '*', 'event', ARGV[word])
       else
@@ -122,6 +159,10 @@ for _, list in pairs(settled) do
   local stream = prefix .. ':' .. list.source
   redis.call('XACK', stream, list.group, unpack(list))
   if string.sub(list.source, 1, 9) ~= 'requests:' then redis.call('XDEL', stream, unpack(list)) end
+end
+if now then
+  for rung, due in pairs(climbed) do redis.call('ZADD', prefix .. ':rungs', 'NX', due, rung) end
+  note_earliest(prefix)
 end
 if #refused > 0 then redis.call('HINCRBY', prefix .. ':counters', 'refused', #refused) end
 

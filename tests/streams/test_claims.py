@@ -66,7 +66,7 @@ async def test_only_the_dead_are_claimed_from(engine: Engine, client: Client) ->
     give(client, "alive", "call", "a1")
     bury(client, "dead")
     show_life(client, "alive")
-    assert await keeper.claim(engine, wide=False) == 2
+    assert (await keeper.claim(engine, wide=False)).entries == 2
     assert pending(client, "call") == {"me": 2, "alive": 1}
     assert held(engine, "call") == {"d1", "d2"}
     assert counter(client, "claimed") == 2
@@ -79,7 +79,7 @@ async def test_a_living_worker_loses_nothing_however_long_it_takes(
     give(client, "alive", "call", "a1")
     show_life(client, "alive")
     for wide in (True, False, True):
-        assert await keeper.claim(engine, wide=wide) == 0
+        assert (await keeper.claim(engine, wide=wide)).entries == 0
     assert pending(client, "call") == {"alive": 1}
 
 
@@ -109,7 +109,7 @@ async def test_what_took_too_many_workers_down_is_poison(redis_url: str, client:
         client.xclaim(NAMES.hop("call"), "call", heir, 0, [row["message_id"]])
     bury(client, "dead2")
     async with rig.crew(redis_url, dict.fromkeys(HOPS, note), max_deliveries=2) as here:
-        assert await keeper.claim(here.engine, wide=False) == 1
+        assert (await keeper.claim(here.engine, wide=False)).entries == 1
         await rig.until(lambda: client.xlen(NAMES.dead))
     letter = last_event(client, "dead")
     assert letter.failure is not None
@@ -124,7 +124,7 @@ async def test_a_thousand_live_entries_in_front_do_not_hide_an_orphan(
     give(client, "dead", "call", "orphan")
     show_life(client, "alive")
     bury(client, "dead")
-    assert await keeper.claim(engine, wide=False) == 1
+    assert (await keeper.claim(engine, wide=False)).entries == 1
     assert held(engine, "call") == {"orphan"}
     await engine.drain(0)
 
@@ -133,8 +133,8 @@ async def test_who_never_registered_is_found_by_the_wide_scan(
     engine: Engine, client: Client
 ) -> None:
     give(client, "stranger", "gate", "s1")
-    assert await keeper.claim(engine, wide=False) == 0
-    assert await keeper.claim(engine, wide=True) == 1
+    assert (await keeper.claim(engine, wide=False)).entries == 0
+    assert (await keeper.claim(engine, wide=True)).entries == 1
     await engine.drain(0)
 
 
@@ -147,10 +147,10 @@ async def test_a_dead_consumer_is_deleted_once_it_has_nothing_pending(
     def consumers() -> set[bytes]:
         return {row["name"] for row in client.xinfo_consumers(NAMES.hop("call"), "call")}
 
-    assert await keeper.claim(engine, wide=False) == keeper.CLAIM_BATCH
+    assert (await keeper.claim(engine, wide=False)).entries == keeper.CLAIM_BATCH
     assert b"dead" in consumers()
-    assert await keeper.claim(engine, wide=False) == 1
-    assert await keeper.claim(engine, wide=False) == 0
+    assert (await keeper.claim(engine, wide=False)).entries == 1
+    assert (await keeper.claim(engine, wide=False)).entries == 0
     assert b"dead" not in consumers()
     assert not client.sismember(NAMES.workers, "dead")
     assert pending(client, "call") == {"me": keeper.CLAIM_BATCH + 1}
@@ -163,7 +163,7 @@ async def test_a_trimmed_entry_is_acknowledged_and_counted_lost(
     give(client, "dead", "call", "d1", "d2")
     client.xtrim(NAMES.hop("call"), maxlen=1, approximate=False)
     bury(client, "dead")
-    assert await keeper.claim(engine, wide=False) == 1
+    assert (await keeper.claim(engine, wide=False)).entries == 1
     assert pending(client, "call") == {"me": 1}
     assert counter(client, "lost") == 1
     await engine.drain(0)
@@ -195,8 +195,8 @@ async def test_no_more_is_claimed_than_there_is_room_for(
     await small.make_groups()
     give(client, "dead", "call", *(f"d{n}" for n in range(10)))
     bury(client, "dead")
-    assert await keeper.claim(small, wide=False) == 3
-    assert await keeper.claim(small, wide=False) == 0
+    assert (await keeper.claim(small, wide=False)).entries == 3
+    assert (await keeper.claim(small, wide=False)).entries == 0
     assert pending(client, "call") == {"dead": 7, "me": 3}
     await small.drain(0)
 
@@ -223,7 +223,7 @@ async def test_a_worker_full_of_calls_still_takes_over_what_is_quick(
     give(client, "dead", "call", "c1", "c2")
     give(client, "dead", "respond", "r1")
     bury(client, "dead")
-    assert await keeper.claim(engine, wide=False) == 2
+    assert (await keeper.claim(engine, wide=False)).entries == 2
     assert held(engine, "respond") == {"r1"}
     assert pending(client, "call") == {"me": 1, "dead": 1}
     # What is left is not forgotten: its consumer stays known until nothing is.

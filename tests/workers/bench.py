@@ -12,6 +12,7 @@ from pipeline.catalog import Catalog
 from pipeline.event import Event, Lease
 from pipeline.limits.admission import Admission
 from pipeline.settings.load import Settings, load
+from pipeline.streams.cancels import Cancels
 from pipeline.streams.ingress import Ingress
 from pipeline.streams.link import Link
 from pipeline.streams.replies import Replies
@@ -42,6 +43,7 @@ def settings_for(directory: Path, provider_url: str, **sections: object) -> Sett
     }
     provider = {"kind": "simulated", "base_url": provider_url, "limits": {"concurrency": 50}}
     gateway = {"default_model": "plain"}
+    sections = {"retry": {"quick": 0}, **sections}
     tree = {"providers": {"sim": provider}, "models": models, "gateway": gateway, **sections}
     file.write_text(json.dumps(tree))
     return load(file, environ={})
@@ -52,7 +54,6 @@ class Bench:
 
     def __init__(self, link: Link, settings: Settings) -> None:
         self.link = link
-        self.cancelled: set[str] = set()
         self.bodies: dict[str, bytes] = {}
         self.catalog = Catalog(settings)
         self.admission = Admission(link, NAMES, settings, self.catalog)
@@ -63,14 +64,12 @@ class Bench:
             upstream=self.upstream,
             replies=Replies(link, NAMES),
             body_of=self._body_of,
-            is_cancelled=self._is_cancelled,
+            cancels=Cancels(link, NAMES),
+            retry=settings.retry,
         )
 
     async def _body_of(self, request_id: str) -> bytes | None:
         return self.bodies.get(request_id)
-
-    async def _is_cancelled(self, request_id: str) -> bool:
-        return request_id in self.cancelled
 
     async def accepted(self, model: str, **changes: object) -> Event:
         """Accept a request for a model, plan it and take a lease on its first candidate."""

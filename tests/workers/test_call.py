@@ -16,8 +16,9 @@ from tests.providers.simulated_process import SimulatedProcess
 from tests.streams import rig
 from tests.streams.rig import NAMES, Client
 from tests.workers.bench import MODELS, Bench
-from workers.call import MAX_LIMITED, call
+from workers.call import call
 from workers.gate import gate
+from workers.remedy import MAX_LIMITED
 
 pytestmark = pytest.mark.anyio
 
@@ -136,7 +137,7 @@ async def test_when_every_candidate_failed_the_client_is_told_the_last_reason(
 async def test_refused_keys_alone_are_told_as_such(here: Bench) -> None:
     outcome = await call(await here.accepted("locked"), means=here.means)
     assert isinstance(outcome, Forward)
-    failure = died(await gate(outcome.event, admission=here.admission))
+    failure = died(await gate(outcome.event, admission=here.admission, catalog=here.catalog))
     assert failure.metadata["last"] == {
         "cause": "credentials",
         "status": 502,
@@ -181,7 +182,7 @@ async def test_a_request_cancelled_before_its_call_is_not_called(
     here: Bench, client: Client, provider: SimulatedProcess
 ) -> None:
     event = await here.accepted("plain")
-    here.cancelled.add("r1")
+    client.hset(NAMES.record("r1"), "cancel", "1")
     before = provider.counts()
     assert died(await call(event, means=here.means)).cause == "cancelled"
     assert provider.counts() == before

@@ -54,7 +54,7 @@ async def test_what_is_overdue_goes_no_further(here: Bench, client: Client, late
     overdue = msgspec.structs.replace(event, deadline=clock.now() + late_s, lease=None)
     for outcome in (
         await route(overdue, catalog=here.catalog),
-        await gate(overdue, admission=here.admission),
+        await gate(overdue, admission=here.admission, catalog=here.catalog),
     ):
         assert isinstance(outcome, Die)
         assert (outcome.failure.status, outcome.failure.code) == (504, "queue_timeout")
@@ -66,7 +66,7 @@ async def test_what_is_overdue_goes_no_further(here: Bench, client: Client, late
 
 async def test_gate_forwards_with_a_lease(here: Bench, client: Client) -> None:
     event = make_event(plan=here.catalog.candidates("spare"))
-    outcome = await gate(event, admission=here.admission)
+    outcome = await gate(event, admission=here.admission, catalog=here.catalog)
     assert isinstance(outcome, Forward)
     assert outcome.to == "call"
     assert outcome.event.lease is not None
@@ -77,16 +77,18 @@ async def test_gate_forwards_with_a_lease(here: Bench, client: Client) -> None:
 
 async def test_gate_twice_gives_the_same_lease(here: Bench, client: Client) -> None:
     event = make_event(plan=here.catalog.candidates("plain"))
-    first = await gate(event, admission=here.admission)
-    assert await gate(event, admission=here.admission) == first
+    first = await gate(event, admission=here.admission, catalog=here.catalog)
+    assert await gate(event, admission=here.admission, catalog=here.catalog) == first
     assert in_state(client, "lease") == ["1.r1"]
 
 
 async def test_gate_lets_wait_where_there_is_no_capacity(here: Bench, client: Client) -> None:
     plan = here.catalog.candidates("plain")
     for n in range(50):
-        await gate(make_event(f"r{n}", plan=plan), admission=here.admission)
-    outcome = await gate(make_event("late", plan=plan), admission=here.admission)
+        await gate(make_event(f"r{n}", plan=plan), admission=here.admission, catalog=here.catalog)
+    outcome = await gate(
+        make_event("late", plan=plan), admission=here.admission, catalog=here.catalog
+    )
     assert isinstance(outcome, Wait)
     assert in_state(client, "waiting") == ["1.late"]
 

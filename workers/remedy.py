@@ -1,0 +1,128 @@
+"""What becomes of an event whose call failed: asked again, elsewhere, later, or no more.
+
+In this order: the same deployment at once, while that may help; the next candidate; a rung of the
+ladder; the end.
+"""
+
+from typing import Final
+
+import msgspec
+
+from pipeline import clock
+from pipeline.catalog import Catalog
+from pipeline.errors import RETRYABLE, Cause, Failure
+from pipeline.event import Event, Facts
+from pipeline.flow import GATE
+from pipeline.ladder import climb_or_die, leg_lines
+from pipeline.limits.tickets import candidates
+from pipeline.outcome import Die, Forward, Outcome
+from pipeline.settings.load import RetrySettings
+
+#: A deployment that refused a request so often for its rate is not asked again in this leg.
+MAX_LIMITED: Final = 5
+
+#: Causes after which the same deployment may do better in a moment.
+_QUICK: Final[frozenset[Cause]] = frozenset({"network", "timeout", "overloaded"})
+
+#: A call that took longer failed in no way that a moment mends, in ms.
+_QUICK_CALL_MS: Final = 10_000
+
+
+def after(
+    event: Event, failure: Failure, facts: Facts, catalog: Catalog, retry: RetrySettings
+) -> Outcome:
+    """Decide what becomes of an event, whose `facts` tell of the call that failed.
+
+    A quick retry has the fact `quick`: the pause in seconds that is to be made before it.
+    """
+    if event.deltas and failure.cause != "cancelled":
+        # Deltas have gone out: beginning again elsewhere would not be one answer.
+        return Die(event, _interrupted(failure), facts)
+    if failure.cause not in RETRYABLE:
+        return Die(event, failure, facts)
+    again = msgspec.structs.replace(event, lease=None, failure=failure)
+    if _may_come_back(event, failure):
+        return Forward(again, GATE, facts)
+    pause_s = _quick_pause_s(event, failure, facts, retry)
+    if pause_s is not None:
+        return Forward(again, GATE, {**facts, "quick": round(pause_s, 3)})
+    again = msgspec.structs.replace(again, tried=(*event.tried, _deployment_of(event)))
+    if candidates(again):
+        return Forward(again, GATE, facts)
+    end = Die(again, _exhausted(again, failure), facts)
+    return climb_or_die(again, failure, end, catalog.ladder(event.model))
+
+
+def _deployment_of(event: Event) -> str:
+    assert event.lease is not None
+    return event.lease.deployment
+
+
+def _may_come_back(event: Event, failure: Failure) -> bool:
+    """Tell whether the gate may send it here again: it knows which key is left, and when."""
+    if failure.cause == "credentials":
+        return True
+    return failure.cause == "rate_limited" and _limited_here(event) + 1 < MAX_LIMITED
+
+
+def _quick_pause_s(
+    event: Event, failure: Failure, facts: Facts, retry: RetrySettings
+) -> float | None:
+    """Tell how long to wait before the same deployment is asked again; none: it is not."""
+    retried, most = sum("quick" in facts for facts in _calls_here(event)), retry.quick
+    if failure.code == "empty_completion":
+        most = min(1, most)
+    if failure.cause not in _QUICK or retried >= most or float(facts["call_ms"]) > _QUICK_CALL_MS:
+        return None
+    elsewhere = candidates(event)[1:]
+    if failure.cause == "overloaded" and elsewhere:
+        return None
+    mean_s = min(retry.max_backoff_s, retry.backoff_s * 2**retried)
+    if failure.retry_after_s > mean_s:
+        return None
+    pause_s = mean_s * clock.chance.uniform(0.5, 1.5)
+    in_time = not event.deadline or clock.now() + pause_s < event.deadline
+    return pause_s if in_time else None
+
+
+def _limited_here(event: Event) -> int:
+    return sum(facts.get("cause") == "rate_limited" for facts in _calls_here(event))
+
+
+def _calls_here(event: Event) -> list[Facts]:
+    """List what is told of the calls of this leg at the same deployment."""
+    here = _deployment_of(event)
+    return [line.facts for line in leg_lines(event) if line.facts.get("deployment") == here]
+
+
+def _interrupted(failure: Failure) -> Failure:
+    return msgspec.structs.replace(
+        failure,
+        message=f"The stream was cut: {failure.message}",
+        code="stream_interrupted",
+        cause="interrupted",
+        status=502,
+    )
+
+
+def _exhausted(event: Event, last: Failure) -> Failure:
+    """Tell that every candidate has failed, and how the last one did."""
+    if last.cause == "credentials":
+        status, code = 502, "upstream_credentials_exhausted"
+    else:
+        status, code = 503, "provider_exhausted"
+    rungs = {"climbed": list(event.climbed)} if event.climbed else {}
+    return Failure(
+        message=f"Every candidate for `{event.model}` failed; the last one: {last.message}",
+        type="server_error",
+        code=code,
+        status=status,
+        cause="exhausted",
+        retry_after_s=last.retry_after_s,
+        metadata={
+            "attempts": event.attempts,
+            "tried": list(event.tried),
+            **rungs,
+            "last": {"cause": last.cause, "status": last.status, "code": last.code},
+        },
+    )
