@@ -161,7 +161,6 @@ telemetry: {otlp_endpoint: "http://h"}
     assert not_yet(load(path, environ={})) == [
         f"models.fast.strategy: {yet}",
         f"models.fast.deployments[1].weight: {yet}",
-        f"ladder: {yet}",
         f"telemetry.otlp_endpoint: {yet}",
     ]
 

@@ -70,11 +70,11 @@ def _quick_pause_s(
 ) -> float | None:
     """Tell how long to wait before the same deployment is asked again; none: it is not."""
     retried, most = sum("quick" in facts for facts in _calls_here(event)), retry.quick
-    if failure.code == "empty_completion":
+    elsewhere = candidates(event)[1:]
+    if elsewhere or failure.code == "empty_completion":
         most = min(1, most)
     if failure.cause not in _QUICK or retried >= most or float(facts["call_ms"]) > _QUICK_CALL_MS:
         return None
-    elsewhere = candidates(event)[1:]
     if failure.cause == "overloaded" and elsewhere:
         return None
     mean_s = min(retry.max_backoff_s, retry.backoff_s * 2**retried)

@@ -21,7 +21,7 @@ def _served_by(*models: str, **limits: int) -> Section:
 _MODELS: Section = {
     "shaky": _served_by("first:error=500", "second"),
     "slow-to-fail": _served_by("first:error=429,retry_after_ms=5000", "second:error=503", "third"),
-    "broken": _served_by("first:error=500", "second:error=503"),
+    "broken": {**_served_by("first:error=500", "second:error=503"), "ladder": []},
     "cut": _served_by("cut:cut_at=3,tokens=10", "second"),
     "narrow": _served_by("narrow:ttft_ms=80,tokens=2", concurrency=4),
 }

@@ -147,7 +147,8 @@ def test_a_producers_trace_comes_in_a_field_of_the_entry() -> None:
 @pytest.mark.parametrize("lane", [None, *LANES])
 def test_our_own_form_is_read_on_every_stream(lane: Lane | None) -> None:
     event = make_event(priority=2, tenant="acme")
-    assert read(events.encode(event), lane) == event
+    put_in = msgspec.structs.replace(event, entry=f"{lane}:7-1") if lane else event
+    assert read(events.encode(event), lane) == put_in
 
 
 @pytest.mark.parametrize(
@@ -255,3 +256,25 @@ def test_no_fields_raise_anything_but_malformed(pairs: list[tuple[bytes, bytes]]
     flat = [part for pair in pairs for part in pair]
     with pytest.raises(intake.Malformed):
         intake.read(flat, lane="default", entry="7-1")
+
+
+def test_a_producers_retry_count_leaves_rungs_out() -> None:
+    assert read(CHAT | {"retry_count": 2}).rungs_skipped == 2
+    assert read(CHAT).rungs_skipped == 0
+
+
+@pytest.mark.parametrize("retry_count", [-1, 1001, "two"])
+def test_a_retry_count_out_of_range_is_told(retry_count: object) -> None:
+    with pytest.raises(intake.Malformed, match="retry_count"):
+        read(CHAT | {"retry_count": retry_count})
+
+
+def test_a_request_knows_the_entry_by_which_it_was_put_in() -> None:
+    assert read(CHAT, "low").entry == "low:7-1"
+
+
+def test_a_mark_beside_an_event_of_ours_says_that_it_was_cancelled() -> None:
+    payload = events.encode(make_event())
+    assert read(payload, None, cancelled="1").cancelled
+    assert not read(payload, None).cancelled
+    assert not read(CHAT, cancelled="1").cancelled

@@ -43,7 +43,7 @@ def settings_for(directory: Path, provider_url: str, **sections: object) -> Sett
     }
     provider = {"kind": "simulated", "base_url": provider_url, "limits": {"concurrency": 50}}
     gateway = {"default_model": "plain"}
-    sections = {"retry": {"quick": 0}, **sections}
+    sections = {"retry": {"quick": 0}, "ladder": [], **sections}
     tree = {"providers": {"sim": provider}, "models": models, "gateway": gateway, **sections}
     file.write_text(json.dumps(tree))
     return load(file, environ={})
