@@ -1,0 +1,131 @@
+"""What follows a failed call: the same deployment, the next one, a rung, or the end."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pipeline import clock
+from pipeline.catalog import Catalog
+from pipeline.errors import Cause, Failure
+from pipeline.event import Event, Facts, Lease, Line, written
+from pipeline.outcome import Climb, Die, Forward, Outcome
+from pipeline.settings.load import RetrySettings
+from tests.streams.rig import make_event
+from tests.workers.bench import settings_for
+from workers.remedy import after
+
+RETRY = RetrySettings(quick=2, backoff_s=1, max_backoff_s=1.5)
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return Catalog(settings_for(tmp_path, "http://127.0.0.1:1/v1", ladder=[60, 600]))
+
+
+def leased(catalog: Catalog, model: str, **changes: object) -> Event:
+    plan = catalog.candidates(model)
+    event = make_event("r1", model=model, plan=plan, attempts=1)
+    lease = Lease(deployment=plan[0].deployment)
+    return msgspec.structs.replace(event, lease=lease, **changes)
+
+
+def failure(cause: Cause, **form: object) -> Failure:
+    return msgspec.structs.replace(Failure(message="no", cause=cause), **form)
+
+
+def judge(catalog: Catalog, event: Event, failed: Failure, call_ms: float = 5) -> Outcome:
+    assert event.lease
+    facts: Facts = {
+        "deployment": event.lease.deployment, "call_ms": call_ms, "cause": failed.cause,
+    }  # fmt: skip
+    return after(event, failed, facts, catalog, RETRY)
+
+
+def retried(catalog: Catalog, event: Event, failed: Failure, call_ms: float = 5) -> list[float]:
+    """Let the same call fail until something else is done; give the pauses before its retries."""
+    pauses = []
+    while isinstance(outcome := judge(catalog, event, failed, call_ms), Forward):
+        if "quick" not in outcome.facts:
+            break
+        pauses.append(float(outcome.facts["quick"]))
+        line = Line(hop="call", start=0, end=0, facts=outcome.facts)
+        event = msgspec.structs.replace(written(outcome.event, line), lease=event.lease)
+    return pauses
+
+
+@pytest.mark.parametrize("cause", ["network", "timeout", "overloaded"])
+def test_the_only_deployment_is_asked_again_with_growing_pauses(
+    catalog: Catalog, cause: Cause
+) -> None:
+    first, second = retried(catalog, leased(catalog, "plain"), failure(cause))
+    assert 0.5 <= first <= 1.5
+    assert 0.75 <= second <= 2.25
+
+
+@pytest.mark.parametrize(("cause", "times"), [("network", 1), ("timeout", 1), ("overloaded", 0)])
+def test_where_another_is_left_the_same_is_asked_once_more_at_most(
+    catalog: Catalog, cause: Cause, times: int
+) -> None:
+    assert len(retried(catalog, leased(catalog, "spare"), failure(cause))) == times
+
+
+def test_an_empty_completion_is_asked_for_once_more(catalog: Catalog) -> None:
+    event = leased(catalog, "plain")
+    assert len(retried(catalog, event, failure("overloaded", code="empty_completion"))) == 1
+
+
+@pytest.mark.parametrize(("call_ms", "hint_s"), [(20_000, 0), (5, 30)])
+def test_what_no_moment_mends_is_not_asked_again_at_once(
+    catalog: Catalog, call_ms: float, hint_s: float
+) -> None:
+    failed = failure("overloaded", retry_after_s=hint_s)
+    assert retried(catalog, leased(catalog, "plain"), failed, call_ms) == []
+
+
+def test_a_deadline_within_the_pause_forbids_it(catalog: Catalog) -> None:
+    event = leased(catalog, "plain", deadline=clock.now() + 0.3)
+    assert retried(catalog, event, failure("network")) == []
+
+
+def test_the_next_candidate_comes_before_the_ladder(catalog: Catalog) -> None:
+    event = leased(catalog, "spare", patient=True)
+    outcome = judge(catalog, event, failure("overloaded"))
+    assert isinstance(outcome, Forward)
+    assert outcome.event.tried == (event.plan[0].deployment,)
+    last = msgspec.structs.replace(
+        outcome.event, lease=Lease(deployment=event.plan[1].deployment), attempts=2
+    )
+    climbing = judge(catalog, last, failure("overloaded"), call_ms=99_999)
+    assert isinstance(climbing, Climb)
+    assert (climbing.rung, climbing.event.leg, climbing.facts["rung"]) == (60, 2, 60)
+
+
+def test_the_end_tells_the_rungs_that_were_climbed(catalog: Catalog) -> None:
+    event = leased(catalog, "plain", patient=True, climbed=(60, 600), leg=3)
+    outcome = judge(catalog, event, failure("overloaded", retry_after_s=99.0))
+    assert isinstance(outcome, Die)
+    assert outcome.failure.code == "provider_exhausted"
+    assert outcome.failure.metadata["climbed"] == [60, 600]
+    assert outcome.failure.retry_after_s == 99
+
+
+def test_a_hint_beyond_the_last_rung_ends_it_and_is_told(catalog: Catalog) -> None:
+    outcome = judge(
+        catalog, leased(catalog, "plain", patient=True), failure("overloaded", retry_after_s=9e4)
+    )
+    assert isinstance(outcome, Die)
+    assert outcome.failure.retry_after_s == 9e4
+
+
+@pytest.mark.parametrize("cause", ["bad_request", "model_not_found", "cancelled"])
+def test_what_no_time_mends_ends(catalog: Catalog, cause: Cause) -> None:
+    outcome = judge(catalog, leased(catalog, "spare", patient=True), failure(cause))
+    assert isinstance(outcome, Die)
+    assert outcome.failure.cause == cause
+
+
+def test_deltas_that_have_gone_out_end_it(catalog: Catalog) -> None:
+    outcome = judge(catalog, leased(catalog, "spare", patient=True, deltas=3), failure("network"))
+    assert isinstance(outcome, Die)
+    assert outcome.failure.cause == "interrupted"
