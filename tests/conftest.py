@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave the tests at the default settings of minutes to CI, or to who asks with -m."""
     if os.environ.get("CI") or config.option.markexpr:
         return
-    skip = pytest.mark.skip(reason="takes minutes; runs when CI is set, or with -m slow")
+    skip = pytest.mark.skip(reason="takes long; runs when CI is set, or with -m slow")
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(skip)

@@ -20,6 +20,7 @@ from typing import Self
 
 from pipeline import clock
 from pipeline.embedded.directory_lock import DirectoryLock
+from pipeline.embedded.half_transaction import append_only_file, cut_half_transaction
 from pipeline.embedded.tether import Tether
 from pipeline.errors import StartError
 
@@ -114,6 +115,12 @@ class EmbeddedRedis:
         """Name the server's log."""
         return self.directory / "redis.log"
 
+    @property
+    def data(self) -> Path:
+        """Name the file that the server appends to."""
+        name = self.options.get("appendfilename", "appendonly.aof")
+        return append_only_file(self.directory, name)
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -134,6 +141,7 @@ class EmbeddedRedis:
         with ExitStack() as undo:
             undo.callback(self.stop)
             self._refuse_newer_data(binary)
+            cut_half_transaction(self.data, binary)
             self._launch(binary)
             self._await_answer()
             undo.pop_all()

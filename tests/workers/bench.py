@@ -54,6 +54,7 @@ class Bench:
 
     def __init__(self, link: Link, settings: Settings) -> None:
         self.link = link
+        self.settings = settings
         self.bodies: dict[str, bytes] = {}
         self.catalog = Catalog(settings)
         self.admission = Admission(link, NAMES, settings, self.catalog)

@@ -5,12 +5,14 @@ import pytest
 
 from pipeline import clock
 from pipeline.catalog import Catalog
-from pipeline.event import Usage
-from pipeline.outcome import Die, Finish, Forward, Wait
+from pipeline.event import Candidate, Event, Line, Usage, written
+from pipeline.outcome import Climb, Die, Finish, Forward, Wait
 from pipeline.settings.load import Settings
 from tests.limits.rooms import in_state
+from tests.streams import rig
 from tests.streams.rig import Client, make_event
 from tests.workers.bench import MODELS, Bench
+from workers.call import call
 from workers.gate import gate
 from workers.respond import respond
 from workers.route import route
@@ -98,3 +100,56 @@ async def test_respond_finishes_and_tells_the_usage() -> None:
     event = make_event(usage=usage, finish_reason="stop")
     assert await respond(event) == Finish(event, {"total_tokens": 3})
     assert await respond(make_event()) == Finish(make_event(), {})
+
+
+async def refused(here: Bench, **changes: object) -> Event:
+    """Give an event that the only deployment of its model has refused for 1.5 s."""
+    outcome = await call(await here.accepted("busy", **changes), means=here.means)
+    assert isinstance(outcome, Forward)
+    line = Line(hop="call", start=0, end=0, facts=outcome.facts)
+    return written(outcome.event, line)
+
+
+def with_ladder(here: Bench, *rungs: int) -> Catalog:
+    return Catalog(msgspec.structs.replace(here.settings, ladder=rungs))
+
+
+async def test_who_may_climb_does_not_wait_for_longer_than_a_rung(
+    here: Bench, client: Client
+) -> None:
+    event = await refused(here, patient=True)
+    outcome = await gate(event, admission=here.admission, catalog=with_ladder(here, 1, 2, 9))
+    assert isinstance(outcome, Climb)
+    # 1 is shorter than the provider's hint.
+    assert (outcome.rung, outcome.event.climbed, outcome.event.leg) == (2, (2,), 2)
+    await here.admission.settled()
+    assert not in_state(client, "waiting")
+
+
+@pytest.mark.parametrize(
+    ("changes", "rungs"),
+    [({}, (1, 2)), ({"patient": True}, ()), ({"patient": True}, (60,)),
+     ({"patient": True, "deadline": 9e9}, (1,))],
+    ids=["a client waits", "no ladder", "a short rest", "no rung for the hint"],
+)  # fmt: skip
+async def test_otherwise_the_waiting_room_is_the_better_place(
+    here: Bench, changes: dict[str, object], rungs: tuple[int, ...]
+) -> None:
+    event = await refused(here, **changes)
+    outcome = await gate(event, admission=here.admission, catalog=with_ladder(here, *rungs))
+    assert isinstance(outcome, Wait)
+
+
+async def test_a_rest_beyond_the_last_rung_ends_who_has_no_deadline(here: Bench) -> None:
+    event = await refused(here, patient=True)
+    outcome = await gate(event, admission=here.admission, catalog=with_ladder(here, 1))
+    assert isinstance(outcome, Die)
+    assert (outcome.failure.cause, outcome.failure.retry_after_s) == ("rate_limited", 1.5)
+
+
+async def test_a_plan_that_is_no_longer_possible_is_made_anew(here: Bench) -> None:
+    gone = (Candidate(deployment="nobody/gone"),)
+    event = rig.make_event("r1", model="plain", plan=gone, leg=2)
+    outcome = await gate(event, admission=here.admission, catalog=here.catalog)
+    assert isinstance(outcome, Forward)
+    assert outcome.event.plan == here.catalog.candidates("plain")
