@@ -100,7 +100,7 @@ async def _called(
     finally:
         await stream.aclose()
     if writer.cancelled:
-        raise Cancelled("The request was cancelled during its answer.")
+        raise Cancelled("The request was cancelled during its answer.", sent=True)
     return stream.reply()
 
 
@@ -177,5 +177,6 @@ async def _failed(
             with means.cancels.guard(event):
                 await asyncio.sleep(float(outcome.facts.get("quick", 0)))
         except Cancelled as cancelled:
+            means.admission.leave(event)
             return Die(event, cancelled.failure(), facts)
     return outcome

@@ -17,6 +17,7 @@ from pipeline.catalog import Catalog
 from pipeline.errors import StartError
 from pipeline.flow import CALL, GATE, RESPOND, ROUTE
 from pipeline.limits.admission import RENEW_S, Admission
+from pipeline.limits.strays import Strays
 from pipeline.names import Names
 from pipeline.outcome import Outcome
 from pipeline.settings.load import Settings
@@ -58,6 +59,7 @@ class WorkerProcess:
         self._link = Link(self._url, name=f"sluice-worker-{self._consumer}", on_connect=self._adopt)
         self._catalog = Catalog(settings)
         self._admission = Admission(self._link, self._names, settings, self._catalog)
+        self._strays = Strays(self._link, self._names, self._admission.leave)
         self._upstream = Upstream()
         self._cancels = Cancels(self._link, self._names)
         self._engine = self._make_engine(functions)
@@ -145,6 +147,7 @@ class WorkerProcess:
         callbacks = Callbacks(self._link, self._names, retention.reply_to_max_entries)
         engine = Engine(options, self._names, self._link, bound, callbacks.deliver)
         engine.on_given_up = self._admission.leave
+        engine.on_refused(self._strays.note)
         return engine
 
     def _limits(self) -> Limits:
@@ -153,7 +156,6 @@ class WorkerProcess:
             events_s=int(retention.events_s),
             dead_s=int(retention.dead_s),
             max_entries=retention.max_entries,
-            rungs=self._catalog.rungs(),
         )
 
     async def _body_of(self, request_id: str) -> bytes | None:
@@ -168,14 +170,23 @@ class WorkerProcess:
     async def _look(self, cancelled: bytes | None) -> None:
         """What the keeper does beside its own duties: who is cancelled, leases, who waits."""
         await self._cancels.notice(cancelled)
+        await self._strays.look()
         # A little less than a scan: else every other one of a single worker would be left out.
         await self._admission.sweep(self._settings.workers.scan_s * 0.9)
         self._looks += 1
         if self._looks % MEND_EVERY == 0:
-            await self._admission.mend()
+            await self._mend()
         if clock.monotonic() - self._renewed > RENEW_S:
             self._renewed = clock.monotonic()
             await self._admission.renew(self._engine.holdings.running(CALL))
+
+    async def _mend(self) -> None:
+        """Find who waits or climbs without being noted; one question while nobody does."""
+        names, rungs = self._names, self._catalog.rungs()
+        streams = [names.rung(rung) for rung in rungs]
+        if await self._link.call("EXISTS", names.parked, names.woken, *streams):
+            await self._admission.mend()
+            await self._engine.mover.move(rungs)
 
     def _facts(self) -> Facts:
         return Facts(

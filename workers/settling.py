@@ -3,7 +3,7 @@
 from typing import Final
 
 from pipeline.catalog import Catalog
-from pipeline.errors import Failure, SluiceError, UpstreamError
+from pipeline.errors import Cancelled, Failure, SluiceError, UpstreamError
 from pipeline.event import Event
 from pipeline.limits.seen import Limited
 from pipeline.limits.tickets import Ending, Settlement
@@ -34,18 +34,20 @@ def answered(reply: Reply, age_s: float) -> Settlement:
 def failed(
     event: Event, error: SluiceError, catalog: Catalog, *, deltas: int, asks_again: bool
 ) -> Settlement:
-    """Settle a call that failed after so many deltas."""
+    """Settle a call that failed, or was cancelled, after so many deltas."""
     failure = error.failure()
     ending: Ending = "again" if asks_again else "failed"
-    if failure.cause in _CLIENTS_FAULT:
-        ending = "refused"
     upstream = error if isinstance(error, UpstreamError) else None
+    was_cancelled = isinstance(error, Cancelled) and error.sent
+    if failure.cause in _CLIENTS_FAULT or was_cancelled:
+        ending = "refused"
     return Settlement(
         ending=ending,
-        # What a stream used that was cut nobody tells: about a token for each delta.
-        prompt_tokens=event.prompt_tokens if deltas else -1,
+        # What a stream used that was cut nobody tells: about a token for each delta. A call that
+        # was cancelled has been read by the provider, if no more.
+        prompt_tokens=event.prompt_tokens if deltas or was_cancelled else -1,
         completion_tokens=deltas or -1,
-        was_sent=bool(deltas) or (upstream is not None and upstream.sent),
+        was_sent=bool(deltas) or was_cancelled or (upstream is not None and upstream.sent),
         rest_s=_rest_s(event, failure, catalog, upstream.limited if upstream else ""),
         rests_all=failure.cause == "overloaded",
         dead=f"{failure.status} {failure.code}" if failure.cause == "credentials" else "",

@@ -31,8 +31,6 @@ class Mending:
 
     async def mend(self) -> None:
         """Wake events that are parked and have no ticket: the limits' part of Redis was lost."""
-        if not await self._link.call("EXISTS", self._names.parked, self._names.woken):
-            return
         parked, marks = await asyncio.gather(
             self._link.call("HLEN", self._names.parked), self._link.call("HLEN", self._names.woken)
         )

@@ -7,51 +7,25 @@ reach them. Relations between keys are in `check`.
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
-import msgspec
 from msgspec import Meta
 
+from pipeline.settings.fields import (
+    Count,
+    HeaderName,
+    Host,
+    HttpUrl,
+    ModelName,
+    Name,
+    Namespace,
+    Pause,
+    Port,
+    Reserved,
+    Seconds,
+    Section,
+    Share,
+    WholeSeconds,
+)
 from pipeline.settings.secret import ApiKey, ProxyUrl, RedisUrl, TokenHash
-
-Count = Annotated[int, Meta(ge=1)]
-#: One year bounds every length of time: more would overflow a timer or an expiry somewhere.
-Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
-Pause = Annotated[float, Meta(ge=0, le=31_536_000)]
-WholeSeconds = Annotated[int, Meta(ge=1, le=31_536_000)]
-Port = Annotated[int, Meta(ge=1, le=65535)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Reserved = Annotated[float, Meta(ge=0, lt=1, description="a number from 0 to less than 1")]
-
-_NAME: Final = r"[A-Za-z0-9._:-]{1,64}"
-Namespace = Annotated[
-    str,
-    Meta(
-        pattern=rf"{_NAME}|\{{{_NAME}\}}",
-        description="1 to 64 letters, digits or . _ : -, all in braces on a Redis cluster",
-    ),
-]
-#: Names of providers and tenants: the part before the slash in `provider/model`.
-Name = Annotated[
-    str,
-    Meta(
-        pattern=r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
-        description="1 to 64 letters, digits or . _ -",
-    ),
-]
-ModelName = Annotated[
-    str, Meta(pattern=r"\S(?:.{0,254}\S)?", description="a name of 1 to 256 characters")
-]
-HeaderName = Annotated[
-    str, Meta(pattern=r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", description="a header's name")
-]
-Host = Annotated[str, Meta(pattern=r"[A-Za-z0-9.:_-]+", description="a host name or address")]
-#: A path is appended to it, and it is shown: no user, password, query or fragment.
-HttpUrl = Annotated[
-    str,
-    Meta(
-        pattern=r"(?:https?://[^\s/?#@]+(?:/[^\s?#]*)?)?",
-        description="a URL with http:// or https://, without user, password, query and fragment",
-    ),
-]
 
 Kind = Literal[
     "openai",
@@ -81,11 +55,7 @@ _ACCOUNT_QUOTAS: Final[frozenset[Kind]] = frozenset({"openai", "azure", "anthrop
 DEFAULT_REDIS_URL: Final = "redis://127.0.0.1:6379/0"
 
 
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all sections are: sealed, and strict about their keys."""
-
-
-class RedisSettings(_Section, frozen=True, kw_only=True):
+class RedisSettings(Section, frozen=True, kw_only=True):
     """Where Redis is, and the names' prefix in it."""
 
     url: RedisUrl | None = None
@@ -103,7 +73,7 @@ class RedisSettings(_Section, frozen=True, kw_only=True):
         return DEFAULT_REDIS_URL if self.url is None else self.url.reveal()
 
 
-class GatewaySettings(_Section, frozen=True, kw_only=True):
+class GatewaySettings(Section, frozen=True, kw_only=True):
     """The HTTP host."""
 
     host: Host = "127.0.0.1"
@@ -120,7 +90,7 @@ class GatewaySettings(_Section, frozen=True, kw_only=True):
     user_header: HeaderName = "x-sluice-user"
 
 
-class WorkersSettings(_Section, frozen=True, kw_only=True):
+class WorkersSettings(Section, frozen=True, kw_only=True):
     """The processes that run the hops."""
 
     processes: Count = 1
@@ -135,7 +105,7 @@ class WorkersSettings(_Section, frozen=True, kw_only=True):
     max_deliveries: Count = 5
 
 
-class SimulateSettings(_Section, frozen=True, kw_only=True):
+class SimulateSettings(Section, frozen=True, kw_only=True):
     """Where the simulated provider listens."""
 
     host: Host = "127.0.0.1"
@@ -148,7 +118,7 @@ class SimulateSettings(_Section, frozen=True, kw_only=True):
         return f"http://{host}:{self.port}/v1"
 
 
-class ReserveSettings(_Section, frozen=True, kw_only=True):
+class ReserveSettings(Section, frozen=True, kw_only=True):
     """The share of every provider limit that a class of priority keeps to itself."""
 
     high: Reserved = 0
@@ -156,7 +126,7 @@ class ReserveSettings(_Section, frozen=True, kw_only=True):
     low: Reserved = 0
 
 
-class GateSettings(_Section, frozen=True, kw_only=True):
+class GateSettings(Section, frozen=True, kw_only=True):
     """How requests wait for capacity."""
 
     #: A class, or a large request at its head, that got nothing for so long goes first.
@@ -168,7 +138,7 @@ class GateSettings(_Section, frozen=True, kw_only=True):
     probe_s: Seconds = 600
 
 
-class RetrySettings(_Section, frozen=True, kw_only=True):
+class RetrySettings(Section, frozen=True, kw_only=True):
     """Quick retries of a failed call, before another deployment or the ladder."""
 
     #: How often the same deployment is asked again at once.
@@ -178,7 +148,7 @@ class RetrySettings(_Section, frozen=True, kw_only=True):
     max_backoff_s: Pause = 4
 
 
-class IdempotencySettings(_Section, frozen=True, kw_only=True):
+class IdempotencySettings(Section, frozen=True, kw_only=True):
     """How repeated requests are known again."""
 
     #: How long after its end a reply is kept for who repeats its key.
@@ -188,20 +158,20 @@ class IdempotencySettings(_Section, frozen=True, kw_only=True):
     dedupe_s: WholeSeconds = 60
 
 
-class DurabilitySettings(_Section, frozen=True, kw_only=True):
+class DurabilitySettings(Section, frozen=True, kw_only=True):
     """Whether accepting waits for replicas of Redis."""
 
     wait_replicas: Annotated[int, Meta(ge=0)] = 0
     wait_ms: Count = 100
 
 
-class AdminSettings(_Section, frozen=True, kw_only=True):
+class AdminSettings(Section, frozen=True, kw_only=True):
     """Who may use the routes below `/admin`; without tokens and tenants, whoever is on loopback."""
 
     tokens: tuple[TokenHash, ...] = ()
 
 
-class Limits(_Section, frozen=True, kw_only=True):
+class Limits(Section, frozen=True, kw_only=True):
     """What a provider allows us; absent: no limit."""
 
     rpm: Count | None = None
@@ -213,14 +183,14 @@ class Limits(_Section, frozen=True, kw_only=True):
     concurrency: Count | None = None
 
 
-class Window(_Section, frozen=True, kw_only=True):
+class Window(Section, frozen=True, kw_only=True):
     """So many requests in any so many seconds."""
 
     requests: Annotated[int, Meta(ge=0)]
     seconds: Seconds
 
 
-class TenantLimits(_Section, frozen=True, kw_only=True):
+class TenantLimits(Section, frozen=True, kw_only=True):
     """What we allow a tenant or user; absent: no limit, 0: no access."""
 
     rpm: Annotated[int, Meta(ge=0)] | None = None
@@ -231,7 +201,7 @@ class TenantLimits(_Section, frozen=True, kw_only=True):
     window: Window | None = None
 
 
-class Timeouts(_Section, frozen=True, kw_only=True):
+class Timeouts(Section, frozen=True, kw_only=True):
     """How long a provider call may take, in all its parts."""
 
     connect_s: Seconds = 5
@@ -240,7 +210,7 @@ class Timeouts(_Section, frozen=True, kw_only=True):
     total_s: Seconds = 300
 
 
-class ProviderSettings(_Section, frozen=True, kw_only=True):
+class ProviderSettings(Section, frozen=True, kw_only=True):
     """Who makes an API: its address, keys and what it allows."""
 
     kind: Kind
@@ -264,7 +234,7 @@ class ProviderSettings(_Section, frozen=True, kw_only=True):
         return (self.limits_per or ("key", "account")[self.kind in _ACCOUNT_QUOTAS]) == "account"
 
 
-class DeploymentSettings(_Section, frozen=True, kw_only=True):
+class DeploymentSettings(Section, frozen=True, kw_only=True):
     """A model at a provider."""
 
     provider: Name
@@ -273,7 +243,7 @@ class DeploymentSettings(_Section, frozen=True, kw_only=True):
     limits: Limits = Limits()
 
 
-class ModelSettings(_Section, frozen=True, kw_only=True):
+class ModelSettings(Section, frozen=True, kw_only=True):
     """A model as clients name it."""
 
     strategy: Literal["order", "weighted", "round_robin", "least_busy", "latency", "cost"] = "order"
@@ -287,7 +257,7 @@ class ModelSettings(_Section, frozen=True, kw_only=True):
     hint_tolerance_s: Pause = 0
 
 
-class RetentionSettings(_Section, frozen=True, kw_only=True):
+class RetentionSettings(Section, frozen=True, kw_only=True):
     """How long what has ended is kept, counted from a request's end."""
 
     events_s: WholeSeconds = 86_400
@@ -299,7 +269,7 @@ class RetentionSettings(_Section, frozen=True, kw_only=True):
     reply_to_max_entries: Count = 100_000
 
 
-class TenantSettings(_Section, frozen=True, kw_only=True):
+class TenantSettings(Section, frozen=True, kw_only=True):
     """An organisation that sends requests, and what it may do."""
 
     tokens: tuple[TokenHash, ...] = ()
@@ -317,7 +287,7 @@ class TenantSettings(_Section, frozen=True, kw_only=True):
     model_limits: Mapping[str, TenantLimits] = {}
 
 
-class TelemetrySettings(_Section, frozen=True, kw_only=True):
+class TelemetrySettings(Section, frozen=True, kw_only=True):
     """Where traces go."""
 
     otlp_endpoint: HttpUrl = ""
@@ -325,7 +295,7 @@ class TelemetrySettings(_Section, frozen=True, kw_only=True):
     sampling: Share = 1.0
 
 
-class Sections(_Section, frozen=True, kw_only=True):
+class Sections(Section, frozen=True, kw_only=True):
     """Everything that a file may say."""
 
     redis: RedisSettings = RedisSettings()

@@ -40,7 +40,7 @@ class Cancels:
             if event.id not in self._hit:
                 raise
             task.uncancel()
-            raise Cancelled("The request was cancelled during its call.") from None
+            raise Cancelled("The request was cancelled during its call.", sent=True) from None
         finally:
             self._calls.pop(event.id, None)
             self._hit.discard(event.id)

@@ -9,7 +9,7 @@ import msgspec
 import redis.exceptions
 
 from pipeline import clock
-from pipeline.event import Line
+from pipeline.event import Event, Line
 from pipeline.flow import LAST
 from pipeline.names import Names
 from pipeline.outcome import Climb, Forward, Outcome
@@ -63,6 +63,8 @@ class Carrier:
         self._crowd = asyncio.Event()
         #: Is told of each rung that an event climbs to, in seconds.
         self.on_climb: Callable[[float], object] | None = None
+        #: Is told of each event of which others have taken over what became of it.
+        self.on_refused: Callable[[Event], object] | None = None
         #: While draining, nothing but the last hop's entries is taken along.
         self.draining = False
 
@@ -127,6 +129,8 @@ class Carrier:
         for index in refused:
             run = batch[index - 1].run
             log.warning("The transition of %s from %s was refused", run.event.id, run.source.group)
+            if self.on_refused:
+                self.on_refused(run.event)
         return taken
 
     async def _transition_alone(self, landed: Landed) -> Reply:

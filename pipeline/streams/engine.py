@@ -24,9 +24,10 @@ from pipeline.streams.carriage import Kept, Source
 from pipeline.streams.carrier import CALLBACK, DONE, Carrier
 from pipeline.streams.eager import begin
 from pipeline.streams.holdings import Holdings, Running
-from pipeline.streams.link import Link, LinkError, Reply
+from pipeline.streams.link import Argument, Link, LinkError, Reply
 from pipeline.streams.mover import Mover
 from pipeline.streams.reader import GroupReader, Reading
+from pipeline.streams.scripts import REGROUP
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,10 @@ class Engine:
         #: Is told of events that end without their hop: it cannot give back what they hold.
         self.on_given_up: Callable[[Event], object] | None = None
 
+    def on_refused(self, note: Callable[[Event], object]) -> None:
+        """Have each event noted for which this process came too late."""
+        self._carrier.on_refused = note
+
     async def start(self) -> None:
         """Make the groups, connect and begin to read. Raises `LinkError`."""
         await self.make_groups()
@@ -120,10 +125,11 @@ class Engine:
 
     async def make_groups(self) -> None:
         """Make the streams and groups that are not there, from the first entry on."""
+        args: list[Argument] = [self.names.prefix]
         for stream, group in self.streams():
-            key = self.names.hop(stream)
-            with contextlib.suppress(redis.exceptions.ResponseError):
-                await self.link.call("XGROUP", "CREATE", key, group, "0", "MKSTREAM")
+            args += [stream, group, int(group in BY_NAME and BY_NAME[group].long)]
+        with contextlib.suppress(redis.exceptions.ResponseError):
+            await self.link.run(REGROUP, [self.names.prefix], args)
 
     def _reading(self, group: str, keys: list[str]) -> Reading:
         return Reading(
@@ -170,7 +176,7 @@ class Engine:
             self._carrier.land(run, Die(malformed.event, malformed.failure))
             return
         if delivery > 1:
-            event = msgspec.structs.replace(event, delivery=delivery)
+            event = msgspec.structs.replace(event, delivery=event.delivery + delivery - 1)
         run = self.holdings.hold(source, event)
         if stream == DONE:
             run.task = asyncio.create_task(self._run_callback(run))

@@ -36,13 +36,11 @@ Also = Callable[[bytes | None], Awaitable[None]]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is kept of `requests` and `done`, and of `dead`; and which rungs there are."""
+    """How much is kept of `requests` and `done`, and of `dead`."""
 
     events_s: int
     dead_s: int
     max_entries: int
-    #: In seconds.
-    rungs: tuple[int, ...] = ()
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -140,13 +138,6 @@ class Keeper:
         await self._also(found.cancelled)
         if scans % TRIM_EVERY == 0 and await self._my_turn():
             await trim(self._engine.link, self._engine.names, self._limits)
-            await self._find_rungs()
-
-    async def _find_rungs(self) -> None:
-        """Find rungs in use of which the note was lost."""
-        keys = [self._engine.names.rung(rung) for rung in self._limits.rungs]
-        if keys and await self._engine.link.call("EXISTS", *keys):
-            await self._engine.mover.move(self._limits.rungs)
 
     async def _my_turn(self) -> bool:
         """Take the duty of trimming for this round, so that one worker does it."""

@@ -22,6 +22,7 @@ LAYERS: Mapping[str, Sequence[str]] = {
             "errors",
             "names",
             "clock",
+            "content",
             "limits.seen",
             "limits.estimate",
         )
@@ -34,8 +35,8 @@ LAYERS: Mapping[str, Sequence[str]] = {
         "pipeline.telemetry*",
         "workers.providers*",
     ],
-    "hops": [*HOPS, "workers.deadline*", "workers.settling*"],
-    "hosts": ["gateway*", "workers*", "pipeline.cli*", "pipeline.webhooks*"],
+    "hops": [*HOPS, "workers.deadline*", "workers.remedy*", "workers.settling*"],
+    "hosts": ["gateway*", "workers*", "pipeline.cli*", "pipeline.client*", "pipeline.webhooks*"],
 }
 
 #: Families of one layer do not know each other.
