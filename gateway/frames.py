@@ -11,9 +11,9 @@ from typing import Final, Protocol
 import msgspec
 
 from gateway.errors import error_body, error_json
-from gateway.records import content_of
 from gateway.sse import event
 from gateway.waiting import Spot
+from pipeline.content import content_of
 from pipeline.errors import BadRequest, Failure
 from pipeline.event import Usage
 from pipeline.streams.inbox import CLOSING, TURN, Frame

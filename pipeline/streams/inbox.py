@@ -178,8 +178,11 @@ def _numbers(entry: str) -> tuple[int, int]:
 class Inbox:
     """The one stream by which a process hears of all replies it waits for."""
 
-    def __init__(self, url: str, link: Link, names: Names, name: str) -> None:
+    def __init__(
+        self, url: str, link: Link, names: Names, name: str, *, is_gateway: bool = True
+    ) -> None:
         self.name = name
+        self._is_gateway = is_gateway
         self._names = names
         self._key = names.inbox(name)
         self._link = link
@@ -243,6 +246,9 @@ class Inbox:
         await self._sign()
 
     async def _sign(self) -> bool:
+        if not self._is_gateway:
+            kept: int = await self._link.call("EXPIRE", self._key, INBOX_TTL_S)
+            return kept == 1
         there, listed = await asyncio.gather(
             self._link.call("EXPIRE", self._key, INBOX_TTL_S),
             self._link.call("ZADD", self._names.gateways, f"{clock.now():.3f}", self.name),

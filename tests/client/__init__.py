@@ -1,0 +1,1 @@
+"""The Python client: its words, its waits, and its way through the whole house."""
