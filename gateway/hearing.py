@@ -40,8 +40,8 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     #: status at 200, after which no refusal can be told by it: so the first is no sooner than the
     #: others, although a client would like to know its place in the waiting room at once.
     ping_s: float = 0.0
-    #: Gives the sign of life.
-    sign: Callable[[], Awaitable[bytes]] | None = None
+    #: Gives the sign of life for a request.
+    sign: Callable[[str], Awaitable[bytes]] | None = None
     #: What to do when the client goes away.
     on_gone: Callable[[str], Awaitable[None]] | None = None
 
@@ -66,6 +66,12 @@ class Hearing:
         first_s = min(PATIENCE_S, wait.timeout_s or PATIENCE_S, wait.ping_s or PATIENCE_S)
         self._timer = self._loop.call_later(first_s, self._look)
         hall.add(self)
+
+    def follow(self, watch: Watch) -> None:
+        """Wait for the reply of another request instead, which is not this client's to cancel."""
+        self.watch.close()
+        self.watch = watch
+        self._wait = msgspec.structs.replace(self._wait, on_gone=None)
 
     async def frames(self) -> list[Frame]:
         """Wait for the next frame and give it with those that are there already."""
@@ -134,7 +140,7 @@ class Hearing:
 
     async def _ping(self) -> None:
         exchange, began = self.exchange, self.exchange.wrote
-        sign = await self._wait.sign() if self._wait.sign else PING
+        sign = await self._wait.sign(self.watch.request_id) if self._wait.sign else PING
         await exchange.begin()
         # While Redis was asked, frames may have gone out, or the end of the stream.
         if not exchange.finished and exchange.wrote == began:

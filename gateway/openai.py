@@ -1,21 +1,25 @@
 """OpenAI's routes: chat completions, embeddings and models, as the official clients know them."""
 
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
-from gateway.asking import ChatBody, EmbeddingsBody, messages_checked
+from gateway.asking import Asked, ChatBody, EmbeddingsBody, messages_checked
 from gateway.errors import CUT, RESTARTED, error_json, refuse
 from gateway.exchange import JSON_TYPE, Exchange
 from gateway.gateway import Gateway
 from gateway.hearing import Hearing
-from gateway.reading import event_of, read
+from gateway.idempotency import Asking, put_in, response_of
+from gateway.preference import Later, answer_later, later_of, patient, within
+from gateway.reading import Reading, event_of, read
 from gateway.sse import DONE, data, waiting
 from pipeline.catalog import ModelCard
 from pipeline.errors import Failure, ModelNotFound
 from pipeline.event import Event
 from pipeline.limits.estimate import of_chat, of_embeddings
 from pipeline.streams.inbox import Frame
+
+T = TypeVar("T", bound=Asked)
 
 _chat: Final = msgspec.json.Decoder(ChatBody)
 _embeddings: Final = msgspec.json.Decoder(EmbeddingsBody)
@@ -36,14 +40,12 @@ class OpenAI:
         event = msgspec.structs.replace(
             event_of(self._gateway, reading, asked.model),
             stream=bool(asked.stream),
+            patient=bool(asked.stream),
             include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
             prompt_tokens=size.prompt_tokens,
             output_tokens=size.output_tokens,
         )
-        if event.stream:
-            await self._stream(exchange, event, body)
-        else:
-            await self._whole(exchange, event, body)
+        await self._serve(reading, event)
 
     async def embeddings(self, exchange: Exchange) -> None:
         """POST /v1/embeddings."""
@@ -54,7 +56,7 @@ class OpenAI:
             operation="embeddings",
             prompt_tokens=of_embeddings(body, asked.input).prompt_tokens,
         )
-        await self._whole(exchange, event, body)
+        await self._serve(reading, event)
 
     async def models(self, exchange: Exchange) -> None:
         """GET /v1/models: all of them; the official client never asks for a second page."""
@@ -80,28 +82,60 @@ class OpenAI:
         may_use = self._gateway.callers.may_use
         return [card for card in self._gateway.catalog.cards() if may_use(tenant, card.id)]
 
-    async def _whole(self, exchange: Exchange, event: Event, body: bytes) -> None:
-        hearing = self._gateway.hear(exchange, event)
+    async def _serve(self, reading: Reading[T], event: Event) -> None:
+        asking = reading.asking(event, reading.body)
+        later = later_of(reading.exchange)
+        if later:
+            later = later.at_most(self._gateway.settings.gateway.request_timeout_s)
+            asking = msgspec.structs.replace(
+                asking,
+                event=patient(event, reading.wished.timeout_s),
+                once=asking.once and asking.once.shared,
+            )
+        if event.stream:
+            await self._stream(asking, later)
+        else:
+            await self._whole(asking, later)
+
+    async def _whole(self, asking: Asking, later: Later | None) -> None:
+        exchange, gateway = asking.exchange, self._gateway
+        hearing = gateway.hear(exchange, asking.event)
         try:
             # The `+` asks for the response itself with the closing.
-            await self._gateway.ingress.accept(event, body, inbox=f"{self._gateway.name}+")
-            frame = await hearing.last()
+            accepted = await put_in(gateway, asking, hearing, f"{gateway.name}+")
+            frame = await within(later, hearing.last())
+            if frame is None:
+                assert later is not None
+                await answer_later(gateway, asking, later)
+                return
             failure = hearing.failure(frame)
-            if failure is None and not frame.response:
+            response = b"" if failure else await response_of(gateway, frame, accepted)
+            if failure is None and not response:
                 failure = Failure(message="The request was answered, but its answer is gone.")
             if failure:
                 await refuse(exchange, failure)
             else:
                 headers = [JSON_TYPE, *await exchange.promised()]
-                await exchange.answer(200, frame.response, headers)
+                await exchange.answer(200, response, headers)
         finally:
             hearing.close()
 
-    async def _stream(self, exchange: Exchange, event: Event, body: bytes) -> None:
-        hearing = self._gateway.hear(exchange, event, shows=waiting)
+    async def _stream(self, asking: Asking, later: Later | None) -> None:
+        exchange, gateway = asking.exchange, self._gateway
+        if later:
+            # The first sign of life would settle the answer as a stream.
+            later = later.at_most(gateway.pace.ping_s - 1)
+        hearing = gateway.hear(exchange, asking.event, shows=waiting)
         try:
-            await self._gateway.ingress.accept(event, body, inbox=self._gateway.name)
-            await Relay(hearing, event).run()
+            relay = Relay(hearing)
+            await put_in(gateway, asking, hearing, gateway.name)
+            first = await within(later, hearing.frames())
+            if later and first is None and not exchange.started:
+                # A sign of life that is on its way must not come into the answer.
+                hearing.close()
+                await answer_later(gateway, asking, later)
+            else:
+                await relay.run(first or await hearing.frames())
         finally:
             hearing.close()
 
@@ -109,21 +143,20 @@ class OpenAI:
 class Relay:
     """Hands a reply's chunks on as they are, framed for OpenAI's clients."""
 
-    __slots__ = ("_event", "_hearing", "_sent")
+    __slots__ = ("_hearing", "_sent")
 
-    def __init__(self, hearing: Hearing, event: Event) -> None:
+    def __init__(self, hearing: Hearing) -> None:
         self._hearing = hearing
-        self._event = event
+        hearing.exchange.closing_frame = self._cut
         #: Whether the client has seen a part of the answer.
         self._sent = False
 
-    async def run(self) -> None:
-        """Relay until the reply ends; the status is settled only with the first frame."""
+    async def run(self, frames: list[Frame]) -> None:
+        """Relay from the first frames until the reply ends; they alone settle the status."""
         exchange = self._hearing.exchange
-        exchange.closing_frame = self._cut
         while True:
             chunks: list[bytes] = []
-            for frame in await self._hearing.frames():
+            for frame in frames:
                 if frame.kind == "delta":
                     chunks.append(data(frame.lines))
                 elif frame.kind != "restart":
@@ -140,6 +173,7 @@ class Relay:
                 await exchange.begin()
                 self._sent = True
                 await exchange.write(together)
+            frames = await self._hearing.frames()
 
     async def _end(self, frame: Frame, chunks: list[bytes]) -> None:
         exchange = self._hearing.exchange
@@ -154,4 +188,4 @@ class Relay:
         return self._error(CUT)
 
     def _error(self, failure: Failure) -> bytes:
-        return data(error_json(failure, self._event.id))
+        return data(error_json(failure, self._hearing.exchange.request_id))

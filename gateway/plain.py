@@ -8,6 +8,8 @@ from gateway.asking import Asked, messages_checked, session_checked
 from gateway.exchange import JSON_TYPE, TEXT_TYPE, Exchange
 from gateway.frames import Form, Place, Plain, Text
 from gateway.gateway import Gateway
+from gateway.idempotency import REPLAYED, put_in
+from gateway.preference import patient
 from gateway.reading import Reading, event_of, read
 from gateway.showing import Showing
 from pipeline import clock
@@ -51,14 +53,16 @@ class PlainChat:
 
     async def chat(self, exchange: Exchange) -> None:
         """POST /chat: frames, or text alone for who accepts only that."""
-        _, event, body = await self._asked(exchange)
-        form: Form = Plain(event.id)
+        reading, event, body = await self._asked(exchange)
+        asking = reading.asking(msgspec.structs.replace(event, patient=True), body)
         as_text = exchange.header(b"accept").startswith("text/plain")
         if as_text:
-            form, exchange.stream_type = Text(), TEXT_TYPE
-        hearing = self._gateway.hear(exchange, event, shows=None if as_text else form.waiting)
+            exchange.stream_type = TEXT_TYPE
+        shows = None if as_text else Plain(event.id).waiting
+        hearing = self._gateway.hear(exchange, asking.event, shows=shows)
         try:
-            await self._gateway.ingress.accept(event, body, inbox=self._gateway.name)
+            accepted = await put_in(self._gateway, asking, hearing, self._gateway.name)
+            form: Form = Text() if as_text else Plain(accepted.id)
             whole = await Showing(hearing, form, Place(), cold=True).run()
         finally:
             hearing.close()
@@ -68,17 +72,20 @@ class PlainChat:
     async def later(self, exchange: Exchange) -> None:
         """POST /chat/async: accepted is answered; the reply can be read as often as liked."""
         reading, event, body = await self._asked(exchange)
-        # Nobody waits, so only the client's own timeout counts.
-        timeout_s = reading.wished.timeout_s
-        deadline = event.created + timeout_s if timeout_s else 0.0
-        event = msgspec.structs.replace(event, deadline=deadline)
-        await self._gateway.ingress.accept(event, body)
-        queued = Queued(
-            task_id=event.id, session_id=event.session, stream_url=f"/stream/{event.session}"
-        )
-        quotas = await self._gateway.quota_headers(event)
-        location = (b"location", f"/chat/{event.id}".encode())
-        await exchange.answer(202, msgspec.json.encode(queued), [JSON_TYPE, location, *quotas])
+        event = patient(event, reading.wished.timeout_s)
+        # What this route answers is there with the accepting: a duplicate has not to wait for it.
+        once = reading.once and reading.once.shared
+        accepted = await self._gateway.ingress.accept(event, body, once=once)
+        headers = [JSON_TYPE, *await self._gateway.quota_headers(event)]
+        session = event.session
+        if accepted.id != event.id:
+            exchange.request_id = accepted.id
+            headers.append(REPLAYED)
+            record = self._gateway.names.record(accepted.id)
+            session = (await self._gateway.ask("HGET", record, "session") or b"").decode()
+        headers.append((b"location", f"/chat/{accepted.id}".encode()))
+        queued = Queued(task_id=accepted.id, session_id=session, stream_url=f"/stream/{session}")
+        await exchange.answer(202, msgspec.json.encode(queued), headers)
 
     async def state(self, exchange: Exchange) -> None:
         """GET /chat/{task_id}."""

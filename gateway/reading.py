@@ -11,10 +11,12 @@ from gateway.asking import Asked, Wishes, decode, priority_of, wishes
 from gateway.callers import Caller
 from gateway.exchange import Exchange
 from gateway.gateway import Gateway
+from gateway.idempotency import Asking, once_of
 from pipeline import clock
 from pipeline.errors import BadRequest
 from pipeline.event import Event
 from pipeline.streams.intake import MAX_USER_CHARACTERS
+from pipeline.streams.once import Once
 
 T = TypeVar("T", bound=Asked)
 
@@ -27,6 +29,12 @@ class Reading(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     body: bytes
     asked: T
     wished: Wishes
+    #: What it is known by, should it come again.
+    once: Once | None
+
+    def asking(self, event: Event, body: bytes) -> Asking:
+        """Give the request as it is put in, with the body that goes to the provider."""
+        return Asking(exchange=self.exchange, event=event, body=body, once=self.once)
 
 
 async def read(
@@ -41,6 +49,7 @@ async def read(
         body=body,
         asked=decode(body, decoder),
         wished=wishes(exchange),
+        once=once_of(gateway.settings.idempotency, exchange, caller.tenant, body),
     )
 
 

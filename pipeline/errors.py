@@ -4,6 +4,7 @@
     ├── Refused                 the client must change something, or come back later
     │   ├── BadRequest          400 invalid_request_error
     │   ├── BadToken            401 invalid_api_key
+    │   ├── Forbidden           403 permission_denied
     │   ├── ModelNotFound       404 model_not_found
     │   ├── RequestNotFound     404 request_not_found
     │   ├── RouteNotFound       404 not_found · MethodNotAllowed 405
@@ -116,6 +117,12 @@ class BadToken(Refused):
     status, code = 401, "invalid_api_key"
 
 
+class Forbidden(Refused):
+    """Nobody may do that here as things are configured; the message says what to set."""
+
+    status, code = 403, "permission_denied"
+
+
 class ModelNotFound(Refused):
     """The catalog has no such model."""
 
@@ -166,6 +173,11 @@ class Cancelled(Refused):
 
     status, code = 499, "cancelled"
     cause: Cause = "cancelled"
+
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        #: Whether a provider can have counted the request.
+        self.sent = sent
 
 
 class InProgress(Refused):

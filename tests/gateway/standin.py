@@ -110,7 +110,7 @@ class Standin:
             while self._ended:
                 count, outcomes = self._ended, self._ending
                 self._ended, self._ending = 0, []
-                args: list[Argument] = [self.names.prefix, ME, 600, count, *outcomes, 0, 0, 0]
+                args: list[Argument] = [self.names.prefix, ME, "600 900", count, *outcomes, 0, 0, 0]
                 await self._link.run(TRANSITION, [self.names.prefix], args)
         finally:
             self._writer = None

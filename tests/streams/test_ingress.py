@@ -10,8 +10,10 @@ from pipeline import event as events
 from pipeline.embedded.redis_server import EmbeddedRedis
 from pipeline.errors import QueueFull, RedisUnavailable
 from pipeline.names import LANES
-from pipeline.streams.ingress import PATIENCE_S, Ingress
+from pipeline.streams.ingress import Ingress
 from pipeline.streams.link import Link
+from pipeline.streams.once import Accepted
+from pipeline.streams.patience import PATIENCE_S
 from tests.streams import rig
 from tests.streams.rig import BODY, NAMES, Client, ids, last_event, make_event
 
@@ -28,12 +30,12 @@ async def test_what_is_accepted_stands_in_its_lane_and_has_a_record(
     ingress: Ingress, client: Client
 ) -> None:
     event = make_event(priority=5, session="s", tenant="acme", user="u", deadline=12.5)
-    entry = await ingress.accept(event, BODY, inbox="g+")
+    accepted = await ingress.accept(event, BODY, inbox="g+")
     [(stored, _)] = client.xrange(NAMES.requests["high"])
-    assert entry == f"high:{stored.decode()}"
+    assert accepted == Accepted(id="r1", entry=f"high:{stored.decode()}")
     assert last_event(client, "requests:high") == event
     assert client.hgetall(NAMES.record("r1")) == {
-        b"entry": entry.encode(),
+        b"entry": accepted.entry.encode(),
         b"turn": b"1",
         b"inboxes": b"g+",
         b"status": b"queued",
@@ -133,7 +135,7 @@ async def test_accepting_goes_on_after_the_connection_was_cut(
     ingress: Ingress, client: Client
 ) -> None:
     client.client_kill_filter(_type="normal", skipme=True)
-    assert await ingress.accept(make_event(), BODY)
+    assert (await ingress.accept(make_event(), BODY)).entry
     assert ids(client, "requests:default") == ["r1"]
 
 
