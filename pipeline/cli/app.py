@@ -5,7 +5,14 @@ import sys
 
 import typer
 
-from pipeline.cli import commands_data, commands_limits, commands_run
+from pipeline.cli import (
+    commands_data,
+    commands_dead,
+    commands_ladder,
+    commands_limits,
+    commands_replay,
+    commands_run,
+)
 from pipeline.errors import SluiceError
 
 app = typer.Typer(
@@ -21,6 +28,9 @@ app = typer.Typer(
 commands_run.register(app)
 commands_data.register(app)
 commands_limits.register(app)
+commands_ladder.register(app)
+commands_dead.register(app)
+commands_replay.register(app)
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""Delivers results to the streams that direct producers named, once for each request."""
+"""Delivers results to the streams that direct producers named, once for each request.
+
+The results of shadows go to a side stream of ours instead.
+"""
 
 import logging
 
@@ -29,6 +32,8 @@ class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
     timestamp: str
     response: msgspec.Raw = events.NO_BODY
     metadata: msgspec.Raw = events.NO_BODY
+    #: The request of which this one is a replay.
+    replay_of: str | None = None
 
 
 class _Message(msgspec.Struct):
@@ -56,20 +61,24 @@ class Callbacks:
     async def deliver(self, event: Event) -> None:
         """Deliver one result; done twice, it is written once.
 
-        A stream that cannot be written (it lies in our own namespace, or its key holds something
-        else) is noted in the request's record and given up.
+        A shadow's goes to the side stream, which is ours, and to nobody else. Any other stream
+        that cannot be written (it lies in our own namespace, or its key holds something else) is
+        noted in the request's record and given up.
         """
         record = self._names.record(event.id)
-        if event.reply_to.startswith(f"{self._names.prefix}:"):
+        stream = self._names.shadow if event.shadow else event.reply_to
+        if stream.startswith(f"{self._names.prefix}:") and not event.shadow:
             log.warning("The callback of %s names a stream of ours; not written", event.id)
             await self._ask("HSET", record, "callback", "refused: it names a stream of ours")
             return
         response = await self._ask("HGET", record, "response") or b""
         payload = msgspec.json.encode(_result(event, response))
-        args: list[Argument] = [self._names.prefix, event.id, payload, self._max_entries]
+        args: list[Argument] = [
+            self._names.prefix, event.id, payload, self._max_entries, event.leg,
+        ]  # fmt: skip
         while True:
             try:
-                said = (await self._link.run(CALLBACK, [event.reply_to], args)).decode()
+                said = (await self._link.run(CALLBACK, [stream], args)).decode()
             except LinkError:
                 await self._link.up()
             except redis.exceptions.ResponseError as error:
@@ -98,6 +107,7 @@ def _result(event: Event, response: bytes) -> Result:
         processing_time_ms=round((now - event.created) * 1000, 2),
         timestamp=clock.rfc3339(now),
         metadata=event.metadata,
+        replay_of=event.replay_of or None,
     )
     if event.failure:
         result.error = event.failure.message

@@ -58,7 +58,7 @@ def arguments(source: Source, outcome: Outcome, line: Line, kept: Kept) -> list[
             )
             # What a client cancelled or the gate refused is nobody's to look after: no letter.
             letter = b"" if outcome.failure.cause in _NO_LETTER else events.encode(event)
-            verb = ["E", *_end(event, letter, kept.dead_s)]
+            verb = ["E", *_end(event, letter, kept.dead_s if letter else kept.events_s)]
         case _:
             assert_never(outcome)
     return [*head, *verb, len(fields) // 2, *fields]

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 Hop = Callable[[Event], Coroutine[Any, Any, Outcome]]
 
-_CANCELLED: Final = Cancelled("The request was cancelled before its call.").failure()
+_CANCELLED: Final = Cancelled("The request was cancelled before it was answered.").failure()
 
 LANE_STREAMS: Final[Mapping[str, Lane]] = {f"requests:{lane}": lane for lane in LANES}
 
@@ -274,6 +274,8 @@ class Engine:
             if run and run.task:
                 run.task.cancel()
                 self.holdings.release(run)
+                if self._carrier.on_refused:
+                    self._carrier.on_refused(run.event)
         for entry in pending.keys() - held:
             found = await self.link.call("XRANGE", key, entry, entry)
             if found:

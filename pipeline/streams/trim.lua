@@ -2,7 +2,8 @@
 --
 -- Touches  KEYS[1]                 the stream
 --          {prefix}:request:{id}, {prefix}:reply:{id}, {prefix}:body:{id}
---                                  of requests that leave `done` because there are too many
+--                                  of requests that leave `done` because there are too many; not
+--                                  of one that is under way again, nor the body of a dead letter
 -- ARGV     prefix, oldest id to keep by age, most entries, most to trim now, 1 to drop records
 -- Returns  {entries trimmed, group that alone keeps more than the limits allow, or ""}
 local stream, prefix = KEYS[1], ARGV[1]
@@ -56,16 +57,28 @@ if holder ~= '' then
 end
 if #rows == 0 or slice == 0 then return {0, holder} end
 redis.call('XTRIM', stream, 'MINID', '=', after(rows[#rows][1]))
+local ENDED = {completed = true, failed = true, cancelled = true}
+local function forget(row)
+  local id, event
+  for i = 1, #row[2], 2 do
+    if row[2][i] == 'id' then id = row[2][i + 1] end
+    if row[2][i] == 'event' then event = row[2][i + 1] end
+  end
+  if not id then return end
+  local record = prefix .. ':request:' .. id
+  local status = redis.call('HGET', record, 'status')
+  if status and not ENDED[status] then return end
+  redis.call('UNLINK', record, prefix .. ':reply:' .. id)
+  -- Its letter may be replayed for longer; the body has its own time to live.
+  event = event or ''
+  local has_letter = string.find(event, '"status":"failed"', 1, true) and not string.find(event, '"cause":"limited"', 1, true)
+  if not has_letter then
+    redis.call('UNLINK', prefix .. ':body:' .. id)
+  end
+end
 if drop then
   for _, row in ipairs(rows) do
-    if not before(row[1], by_age) then
-      for i = 1, #row[2], 2 do
-        if row[2][i] == 'id' then
-          local id = row[2][i + 1]
-          redis.call('UNLINK', prefix .. ':request:' .. id, prefix .. ':reply:' .. id, prefix .. ':body:' .. id)
-        end
-      end
-    end
+    if not before(row[1], by_age) then forget(row) end
   end
 end
 return {#rows, holder}

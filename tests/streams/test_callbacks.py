@@ -115,6 +115,22 @@ async def test_a_stream_of_ours_is_refused_and_noted(
     assert client.hget(NAMES.record("r1"), "callback").startswith(b"refused")
 
 
+async def test_a_shadows_result_goes_to_the_side_stream_alone(
+    callbacks: Callbacks, client: Client
+) -> None:
+    shadow = done(shadow=True, replay_of="r0", reply_to="")
+    for event in (shadow, msgspec.structs.replace(shadow, reply_to="back")):
+        await callbacks.deliver(event)
+    [result] = delivered(client, NAMES.shadow)
+    assert (result["request_id"], result["replay_of"], result["content"]) == ("r1", "r0", "Hello")
+    assert not client.exists("back")
+
+
+async def test_the_side_stream_takes_shadows_only(callbacks: Callbacks, client: Client) -> None:
+    await callbacks.deliver(done(reply_to=NAMES.shadow))
+    assert not client.exists(NAMES.shadow)
+
+
 async def test_a_callback_stream_is_capped(link: Link, client: Client) -> None:
     callbacks = Callbacks(link, NAMES, 10)
     with client.pipeline(transaction=False) as pipe:

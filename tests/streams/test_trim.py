@@ -112,6 +112,28 @@ async def test_the_records_of_what_is_one_too_many_go_with_it(link: Link, client
     assert kept == [[True, False, False, True]] * 3
 
 
+async def test_the_record_of_what_is_under_way_again_stays(link: Link, client: Client) -> None:
+    fill(client, [10, 20, 30])
+    for n, status in enumerate(["queued", "failed", "retrying"]):
+        client.hset(NAMES.record(f"r{n}"), "status", status)
+        client.xadd(NAMES.reply(f"r{n}"), {"event": "x"})
+        client.set(NAMES.body(f"r{n}"), "x")
+    assert await trim(link, most=0, drop=True) == (3, "")
+    kept = [[bool(client.exists(make(f"r{n}"))) for n in range(3)]
+            for make in (NAMES.record, NAMES.reply, NAMES.body)]  # fmt: skip
+    assert kept == [[True, False, True]] * 3
+
+
+async def test_the_body_of_a_dead_letter_stays(link: Link, client: Client) -> None:
+    event = rig.make_event("r0", status="failed", body=events.NO_BODY)
+    client.xadd(NAMES.done, {"event": events.encode(event), "id": "r0"})
+    client.hset(NAMES.record("r0"), "status", "failed")
+    client.set(NAMES.body("r0"), "x", ex=100)
+    assert await trim(link, most=0, drop=True) == (1, "")
+    assert not client.exists(NAMES.record("r0"))
+    assert client.ttl(NAMES.body("r0")) > 0
+
+
 async def test_an_absent_stream_is_left_absent(link: Link, client: Client) -> None:
     assert await trim(link, most=0) == (0, "")
     assert client.keys("*") == []
