@@ -62,6 +62,7 @@ while i <= #ARGV do
       local turn = 1
       if session ~= '' then
         turn = redis.call('RPUSH', prefix .. ':session:' .. session, id)
+        redis.call('PERSIST', prefix .. ':session:' .. session)
       end
       redis.call('HSET', record, 'entry', reply, 'turn', turn, 'inboxes', inbox, unpack(fields))
       if body ~= '' then redis.call('SET', prefix .. ':body:' .. id, body) end

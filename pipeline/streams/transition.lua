@@ -61,7 +61,9 @@ local function finish(id, record, event, letter, closing, body_ttl_s, session)
   redis.call('EXPIRE', record, keep_s)
   redis.call('EXPIRE', reply, keep_s)
   if body_ttl_s ~= '0' then redis.call('EXPIRE', prefix .. ':body:' .. id, body_ttl_s) end
-  if session ~= '' then redis.call('EXPIRE', prefix .. ':session:' .. session, replies_s) end
+  -- A later request of the session may not have ended.
+  local list = prefix .. ':session:' .. session
+  if session ~= '' and redis.call('LINDEX', list, -1) == id then redis.call('EXPIRE', list, replies_s) end
 end
 
 -- What a request's lane entry is to us: 'ours' as accepted over HTTP, 'new' from a direct
@@ -80,6 +82,7 @@ local function join_session(id, record)
   local session = redis.call('HGET', record, 'session')
   if session then
     local turn = redis.call('RPUSH', prefix .. ':session:' .. session, id)
+    redis.call('PERSIST', prefix .. ':session:' .. session)
     redis.call('HSET', record, 'turn', turn)
   end
 end
@@ -125,7 +128,9 @@ for index = 1, tonumber(ARGV[4]) do
 
   local stream = prefix .. ':' .. source
   local record = prefix .. ':request:' .. id
-  if #redis.call('XPENDING', stream, group, entry, entry, 1, me) == 0 then
+  -- Its group may have been destroyed: an error here would leave half a batch done.
+  local held = redis.pcall('XPENDING', stream, group, entry, entry, 1, me)
+  if held.err or #held == 0 then
     refused[#refused + 1] = index
   else
     local from = 'hop'
@@ -161,7 +166,7 @@ for _, list in pairs(settled) do
   if string.sub(list.source, 1, 9) ~= 'requests:' then redis.call('XDEL', stream, unpack(list)) end
 end
 if now then
-  for rung, due in pairs(climbed) do redis.call('ZADD', prefix .. ':rungs', 'NX', due, rung) end
+  for rung, due in pairs(climbed) do redis.call('ZADD', prefix .. ':rungs', 'LT', due, rung) end
   note_earliest(prefix)
 end
 if #refused > 0 then redis.call('HINCRBY', prefix .. ':counters', 'refused', #refused) end

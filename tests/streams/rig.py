@@ -88,11 +88,11 @@ def counter(client: Client, name: str) -> int:
 class Desk:
     """A carrier under test, with the entries that were delivered to its consumer."""
 
-    def __init__(self, link: Link, client: Client, consumer: str = "me") -> None:
+    def __init__(self, link: Link, client: Client, consumer: str = "me", kept: Kept = KEPT) -> None:
         self.client = client
         self.consumer = consumer
         self.holdings = Holdings(1000)
-        self.carrier = Carrier(link, NAMES, consumer, KEPT, self.holdings)
+        self.carrier = Carrier(link, NAMES, consumer, kept, self.holdings)
         self.taken: list[Reply] = []
 
     def deliver(self, stream: str, event: Event) -> Running:
@@ -133,9 +133,11 @@ def make_group(client: Client, stream: str, group: str) -> None:
 
 
 @asynccontextmanager
-async def desk(link: Link, client: Client, consumer: str = "me") -> AsyncIterator[Desk]:
+async def desk(
+    link: Link, client: Client, consumer: str = "me", kept: Kept = KEPT
+) -> AsyncIterator[Desk]:
     """Run a carrier."""
-    here = Desk(link, client, consumer)
+    here = Desk(link, client, consumer, kept)
     writing = asyncio.create_task(here.carrier.write(here.take))
     try:
         yield here

@@ -79,6 +79,15 @@ async def test_many_are_accepted_in_few_calls_of_the_script(
     assert client.xlen(NAMES.requests["default"]) == 201
 
 
+async def test_a_session_that_was_to_expire_is_kept_for_its_next_request(
+    ingress: Ingress, client: Client
+) -> None:
+    await ingress.accept(make_event("a", session="s"), BODY)
+    client.expire(NAMES.session("s"), 100)
+    await ingress.accept(make_event("b", session="s"), BODY)
+    assert client.ttl(NAMES.session("s")) == -1
+
+
 async def test_the_turn_is_the_place_in_the_session(ingress: Ingress, client: Client) -> None:
     for name in ("a", "b", "c"):
         await ingress.accept(make_event(name, session="s"), BODY)
