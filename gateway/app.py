@@ -5,6 +5,9 @@ from typing import Final
 import msgspec
 from starlette.routing import Route, Router
 
+from gateway.admin import DeadLetters
+from gateway.admin_ladder import Ladder
+from gateway.callers import Operators
 from gateway.endpoint import Endpoint, Serve
 from gateway.exchange import Exchange
 from gateway.gateway import Gateway
@@ -26,11 +29,22 @@ ROUTES: Final = (
     "GET /chat/{task_id}",
     "GET /stream/{session_id}",
     "GET /v1/requests/{id}",
+    "DELETE /v1/requests/{id}",
+    "POST /v1/requests/{id}/cancel",
     "GET /v1/requests/{id}/events",
     "GET /v1/requests/{id}/stream",
     "GET /health",
     "GET /health/full",
     "GET /stats",
+    "GET /admin/dead",
+    "POST /admin/dead/replay",
+    "POST /admin/dead/purge",
+    "GET /admin/dead/{id}",
+    "PATCH /admin/dead/{id}",
+    "DELETE /admin/dead/{id}",
+    "POST /admin/dead/{id}/replay",
+    "GET /admin/ladder",
+    "POST /admin/ladder/promote",
 )
 
 
@@ -47,16 +61,33 @@ def build(gateway: Gateway) -> Router:
         _post("/v1/embeddings", openai.embeddings),
         _get("/v1/requests/{id}/stream", requests.stream),
         _get("/v1/requests/{id}/events", requests.events),
-        _get("/v1/requests/{id}", requests.show),
+        _post("/v1/requests/{id}/cancel", requests.cancel),
+        Route("/v1/requests/{id}", Endpoint(get=requests.show, delete=requests.cancel)),
         _get("/v1/models", openai.models),
         _get("/v1/models/{id:path}", openai.model),
         _get("/health", health.alive),
         _get("/health/full", health.full),
         _get("/stats", StatsRoute(gateway).stats),
         _get("/", _welcome),
+        *_admin(gateway),
     ]
-    missing = Endpoint(get=_not_found, post=_not_found, other=_not_found)
+    missing = Endpoint(other=_not_found)
     return Router(routes, redirect_slashes=False, default=missing)
+
+
+def _admin(gateway: Gateway) -> list[Route]:
+    operators = Operators(gateway.settings)
+    dead, ladder = DeadLetters(gateway, operators), Ladder(gateway, operators)
+    one = Endpoint(get=dead.show, patch=dead.edit, delete=dead.purge_one)
+    return [
+        _get("/admin/dead", dead.page),
+        _post("/admin/dead/replay", dead.replay),
+        _post("/admin/dead/purge", dead.purge),
+        _post("/admin/dead/{id}/replay", dead.replay_one),
+        Route("/admin/dead/{id}", one),
+        _get("/admin/ladder", ladder.page),
+        _post("/admin/ladder/promote", ladder.promote),
+    ]
 
 
 def _get(path: str, serve: Serve) -> Route:

@@ -19,9 +19,11 @@ class Endpoint:
         *,
         get: Serve | None = None,
         post: Serve | None = None,
+        patch: Serve | None = None,
+        delete: Serve | None = None,
         other: Serve | None = None,
     ) -> None:
-        served = {"GET": get, "HEAD": get, "POST": post}
+        served = {"GET": get, "HEAD": get, "POST": post, "PATCH": patch, "DELETE": delete}
         self._serve = {method: serve for method, serve in served.items() if serve}
         self._other = other
 

@@ -20,7 +20,7 @@ from gateway.sse import PING
 from gateway.waiting import Outlook, Sight, Spot, limited
 from pipeline import clock
 from pipeline.catalog import Catalog
-from pipeline.errors import ModelNotFound, RedisUnavailable, StartError
+from pipeline.errors import ModelNotFound, RedisUnavailable, SluiceError, StartError
 from pipeline.event import Event
 from pipeline.limits.view import View
 from pipeline.names import Names
@@ -49,6 +49,8 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float = 10.0
     #: How often a reader that follows a session looks for its next request.
     follow_s: float = 1.0
+    #: The most that cancelling waits for the request's end.
+    cancel_s: float = 1.0
     #: The most that `/health/full` waits for Redis.
     health_s: float = 2.0
 
@@ -180,7 +182,7 @@ class Gateway:
             timeout_s=event.deadline - event.created if event.deadline else 0.0,
             ping_s=self.pace.ping_s if shows else 0.0,
             sign=partial(self._sign, shows) if shows else None,
-            on_gone=self._cancel if self.settings.gateway.on_disconnect == "cancel" else None,
+            on_gone=self._cancel_left if self.settings.gateway.on_disconnect == "cancel" else None,
         )
         return Hearing(self.hearings, exchange, self.inbox.watch(event.id), wait)
 
@@ -193,11 +195,20 @@ class Gateway:
         spot = await self._outlook.spot(request_id)
         return shows(spot) if spot else PING
 
-    async def _cancel(self, request_id: str) -> None:
+    async def cancel(self, request_id: str, reason: str) -> bool:
+        """Cancel a request wherever it is; tells whether it had not ended before.
+
+        Raises `RequestNotFound` and `RedisUnavailable`.
+        """
+        found = await self.run(CANCEL, [self.names.prefix, request_id, reason])
+        if found < 0:
+            raise not_found(request_id)
+        return bool(found)
+
+    async def _cancel_left(self, request_id: str) -> None:
         # What cannot be marked is drained, as it would be by default.
-        with contextlib.suppress(LinkError):
-            arguments: list[Argument] = [self.names.prefix, request_id, "client_gone"]
-            await self.link.run(CANCEL, [self.names.record(request_id)], arguments)
+        with contextlib.suppress(SluiceError):
+            await self.cancel(request_id, "client_gone")
 
     async def _follow_clock(self) -> None:
         # Both before the first await, so that they share a round trip.

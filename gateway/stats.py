@@ -1,14 +1,14 @@
-"""`GET /stats`: how many requests are queued, wait and run, and how the limits stand.
+"""`GET /stats`: how many requests are queued, wait, climb and run, and how the limits stand.
 
 With tenants each sees its own limits and the numbers of the rooms of its models; without, this
 machine sees everything, and others the numbers alone.
 """
 
 import asyncio
-from typing import Final
 
 import msgspec
 
+from gateway.callers import is_here
 from gateway.exchange import Exchange
 from gateway.gateway import Gateway
 from gateway.health import BACKLOG, MOST_COUNTED
@@ -18,11 +18,8 @@ from pipeline.limits.report import LimitsReport, RoomReport
 from pipeline.limits.reporter import Reporter
 from pipeline.limits.view import View
 from pipeline.names import LANES
-from pipeline.settings.load import is_loopback
 from pipeline.streams.link import Argument, LinkError
-
-#: Headers by which a proxy on this machine tells that it asks for another one.
-_FORWARDED: Final = (b"forwarded", b"x-forwarded-for")
+from pipeline.streams.rungs import Rung, Rungs
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +29,11 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     queued: dict[str, int]
     waiting: int
     running: int
+    #: The rungs on which requests wait to be retried, shortest first.
+    ladder: list[Rung]
+    dead_letters: int
+    #: Refused transitions, claimed and lost entries, duplicates.
+    counters: dict[str, int]
     limits: LimitsReport
 
 
@@ -42,13 +44,14 @@ class StatsRoute:
         self._gateway = gateway
         self._view = View(gateway.link, gateway.names)
         self._reporter = Reporter(gateway.settings, gateway.catalog)
+        self._rungs = Rungs(gateway.link, gateway.names, gateway.catalog.rungs())
 
     async def stats(self, exchange: Exchange) -> None:
         """GET /stats. Raises `BadToken` and `RedisUnavailable`."""
         tenant = self._gateway.callers.tenant_of(exchange)
         try:
             async with asyncio.timeout(self._gateway.pace.health_s):
-                told = await self._look(tenant, is_here=_is_here(exchange))
+                told = await self._look(tenant, is_here=is_here(exchange))
         except (LinkError, TimeoutError):
             raise RedisUnavailable("Redis does not answer; try again.", retry_after_s=1) from None
         await exchange.answer(200, msgspec.json.encode(told))
@@ -56,9 +59,13 @@ class StatsRoute:
     async def _look(self, tenant: str, *, is_here: bool) -> Stats:
         # All of them wait in one write of the link.
         lanes = [self._backlog(f"requests:{lane}", kept=True) for lane in LANES]
-        (_, running), waiting, limits, *queued = await asyncio.gather(
+        ask, names = self._gateway.ask, self._gateway.names
+        (_, running), waiting, ladder, dead, counters, limits, *queued = await asyncio.gather(
             self._backlog(CALL, kept=False),
-            self._gateway.ask("HLEN", self._gateway.names.parked),
+            ask("HLEN", names.parked),
+            self._rungs.stand(),
+            ask("XLEN", names.dead),
+            ask("HGETALL", names.counters),
             self._limits(tenant, is_here=is_here),
             *lanes,
         )
@@ -66,6 +73,12 @@ class StatsRoute:
             queued={lane: sum(counts) for lane, counts in zip(LANES, queued, strict=True)},
             waiting=waiting,
             running=running,
+            ladder=ladder.rungs,
+            dead_letters=dead,
+            counters={
+                name.decode(): int(count)
+                for name, count in zip(counters[::2], counters[1::2], strict=True)
+            },
             limits=limits,
         )
 
@@ -93,13 +106,6 @@ class StatsRoute:
             room for room in report.rooms if any(may_use(tenant, model) for model in room.models)
         ]
         return msgspec.structs.replace(report, rooms=rooms) if tenant else report
-
-
-def _is_here(exchange: Exchange) -> bool:
-    """Tell whether a client on this machine asks."""
-    client = exchange.scope.get("client")
-    forwarded = any(name in exchange.headers for name in _FORWARDED)
-    return client is not None and is_loopback(client[0]) and not forwarded
 
 
 def _bare(room: RoomReport) -> RoomReport:

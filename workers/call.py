@@ -52,8 +52,10 @@ async def call(event: Event, *, means: Means) -> Outcome:
         means.admission.leave(event)
         return Die(event, late)
     if event.delivery > 1 and not await means.admission.resume(event):
-        # Its worker died after it had given the lease back, and before it could say so.
-        return Forward(msgspec.structs.replace(event, lease=None), GATE, {"lease": "gone"})
+        # Its worker died after it had given the lease back, and before it could say so. That
+        # call counts: the next one's generation has to be a later one.
+        again = msgspec.structs.replace(event, lease=None, attempts=event.attempts + 1)
+        return Forward(again, GATE, {"lease": "gone"})
     generation = event.next_generation
     event = msgspec.structs.replace(event, attempts=event.attempts + 1, generation=generation)
     writer = means.replies.open(event.id, generation)

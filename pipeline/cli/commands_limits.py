@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
     for function, example in (
         (limits, "sluice limits --model fast --tenant acme --tokens 2000; echo $?"),
         (reload, "sluice reload --config sluice.yaml"),
-        (token, "sluice token --tenant acme"),
+        (token, "sluice token --tenant acme; sluice token --admin"),
     ):
         app.command(rich_help_panel=_LIMITS, epilog=f"Example: {example}")(function)
     group = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
@@ -127,14 +127,25 @@ def reload(
 
 def token(
     tenant: Annotated[
-        str, typer.Option("--tenant", metavar="NAME", help="Whose it will be, in the lines shown.")
-    ] = "acme",
+        str,
+        typer.Option(
+            "--tenant", metavar="NAME", help="Whose it will be, in the lines shown; else acme's."
+        ),
+    ] = "",
+    admin: Annotated[
+        bool, typer.Option("--admin", help="An operator's, for the routes below /admin.")
+    ] = False,
     brought: Annotated[
         bool, typer.Option("--hash", help="Hash a token of your own, read from stdin.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a bearer token for a tenant: it goes to stdout, the lines to configure to stderr."""
+    """Make a bearer token for a tenant, or for an operator.
+
+    It goes to stdout, the lines to configure to stderr.
+    """
     from pipeline.cli import token as command
 
-    command.run(tenant, brought=brought, as_json=as_json)
+    if admin and tenant:
+        raise typer.BadParameter("it is a tenant's or an operator's, not both")
+    command.run("" if admin else tenant or "acme", brought=brought, as_json=as_json)

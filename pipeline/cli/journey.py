@@ -8,7 +8,8 @@ import redis
 
 from pipeline.cli.entries import read_hash
 from pipeline.errors import Failure, RequestNotFound
-from pipeline.event import NO_BODY, Line, Usage
+from pipeline.event import ENDED, NO_BODY, Line, Usage
+from pipeline.flow import CALL
 from pipeline.names import Names
 
 
@@ -28,6 +29,15 @@ class Journey(msgspec.Struct, kw_only=True, omit_defaults=True):
     finished: float = 0.0
     deployment: str = ""
     attempts: int = 0
+    #: Journeys between two rungs of the ladder, where it has climbed.
+    leg: int = 0
+    #: Seconds of the rung that it waits on, and until when.
+    rung: int = 0
+    due: float = 0.0
+    replay_of: str = ""
+    replayed_as: str = ""
+    #: Who cancelled it: client, client_gone or operator.
+    cancel: str = ""
     finish_reason: str = ""
     #: `lane:entry id` in the request streams.
     entry: str = ""
@@ -40,6 +50,11 @@ class Journey(msgspec.Struct, kw_only=True, omit_defaults=True):
     reply_entries: int = 0
     #: The provider's whole response.
     response: msgspec.Raw = NO_BODY
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether it is to be cancelled and has not ended yet."""
+        return bool(self.cancel) and self.status not in ENDED
 
 
 #: Fields of the record that hold JSON.
@@ -59,6 +74,8 @@ def read(client: redis.Redis, names: Names, request_id: str) -> Journey:
     # Everything in a hash is text: numbers among it are read as such.
     journey = msgspec.convert({**facts, "id": request_id}, Journey, strict=False)
     journey.journal = _journal(record)
+    # The record tells the calls at the request's end.
+    journey.attempts = journey.attempts or sum(map(_is_call, journey.journal))
     journey.reply_entries = client.xlen(names.reply(request_id))
     if record.get("response"):
         journey.response = msgspec.Raw(record["response"])
@@ -68,3 +85,7 @@ def read(client: redis.Redis, names: Names, request_id: str) -> Journey:
 def _journal(record: Mapping[str, bytes]) -> list[Line]:
     numbers = sorted(int(name) for name in record if name.isdecimal())
     return [msgspec.json.decode(record[str(number)], type=Line) for number in numbers]
+
+
+def _is_call(line: Line) -> bool:
+    return line.hop == CALL and "call_ms" in line.facts

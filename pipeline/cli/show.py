@@ -54,10 +54,23 @@ def _facts(journey: Journey) -> Iterator[tuple[str, str]]:
         "created": clock.rfc3339(journey.created) if journey.created else "",
         "took": _took(journey),
         "attempts": str(journey.attempts or ""),
+        "ladder": _ladder(journey),
+        "leg": str(journey.leg) if journey.leg > 1 else "",
+        "replay of": journey.replay_of,
+        "replayed as": journey.replayed_as,
+        "cancelled": "its end is still to come" if journey.is_cancelling else "",
         "reply": f"{journey.reply_entries} entries" if journey.reply_entries else "",
         "callback": journey.callback,
     }
     return ((name, text) for name, text in facts.items() if text)
+
+
+def _ladder(journey: Journey) -> str:
+    if not journey.rung:
+        return ""
+    left_s = journey.due - clock.now()
+    when = f"in {duration(left_s)}" if left_s > 0 else "overdue"
+    return f"rung {rung_name(journey.rung)}, goes on {when}, at {clock.rfc3339(journey.due)}"
 
 
 def _took(journey: Journey) -> str:
@@ -129,3 +142,11 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.2f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def rung_name(seconds: int) -> str:
+    """Write the length of a rung in the largest unit in which it is whole."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds % length == 0:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"

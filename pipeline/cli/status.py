@@ -1,4 +1,4 @@
-"""`sluice status`: how streams, groups, workers, gateways and limits stand at this moment."""
+"""`sluice status`: how streams, the ladder, workers, gateways and limits stand at this moment."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 import redis
 
+from pipeline.catalog import Catalog
 from pipeline.cli import living, looking
 from pipeline.cli.entries import Entry, read_hash, read_range
 from pipeline.cli.place import Place
@@ -13,6 +14,7 @@ from pipeline.flow import HOPS, ROUTE
 from pipeline.limits.report import LimitsReport
 from pipeline.names import EVENT_FIELD
 from pipeline.streams.keeper import Limits, kept_streams
+from pipeline.streams.rungs import RUNGS, Rung, standing
 from pipeline.streams.scripts import TRIM
 
 #: Unread entries of a kept stream are counted up to here; Redis's own lag cannot be trusted.
@@ -68,6 +70,8 @@ class Status(msgspec.Struct, kw_only=True):
     workers: list[living.Worker]
     gateways: list[living.Gateway]
     waiting: Waiting
+    #: The rungs on which events wait, shortest first.
+    ladder: list[Rung]
     limits: LimitsReport
     dead_letters: int
     #: Refused transitions, claimed and lost entries, duplicates.
@@ -102,6 +106,7 @@ def read(client: redis.Redis, place: Place) -> Status:
         workers=living.alive(client, names),
         gateways=living.gateways(client, names, now),
         waiting=Waiting(count=client.hlen(names.parked), oldest_s=limits.oldest_s),
+        ladder=_ladder(client, place),
         limits=limits,
         dead_letters=client.xlen(names.dead),
         counters={
@@ -112,6 +117,11 @@ def read(client: redis.Redis, place: Place) -> Status:
             **{name: int(count) for name, count in read_hash(client, names.counters).items()},
         },
     )
+
+
+def _ladder(client: redis.Redis, place: Place) -> list[Rung]:
+    names, rungs = place.names, Catalog(place.settings).rungs()
+    return standing(client.eval(RUNGS.text, 1, names.rungs, names.prefix, *rungs)).rungs
 
 
 def _names(place: Place) -> Iterator[str]:

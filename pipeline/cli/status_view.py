@@ -14,8 +14,9 @@ from pipeline.cli import limits_view
 from pipeline.cli.options import Where
 from pipeline.cli.place import find
 from pipeline.cli.plain_table import plain_table
-from pipeline.cli.show import duration
+from pipeline.cli.show import duration, rung_name
 from pipeline.cli.status import MAX_COUNTED, Status, Stream, read
+from pipeline.streams.rungs import Rung
 
 
 def run(where: Where, *, watch_s: float, as_json: bool) -> None:
@@ -75,9 +76,22 @@ def _lines(status: Status) -> Iterator[RenderableType]:
     waiting = status.waiting
     oldest = f", oldest {duration(waiting.oldest_s)}" if waiting.oldest_s else ""
     yield f"\n[bold]waiting:[/] {waiting.count}{oldest}"
+    yield from _ladder(status.ladder)
     yield from limits_view.lines(status.limits)
     yield f"\n[bold]dead letters[/] {status.dead_letters}"
     yield f"[bold]counters[/] {counters}"
+
+
+def _ladder(rungs: list[Rung]) -> Iterator[RenderableType]:
+    if not rungs:
+        yield "[bold]ladder:[/] nobody waits on it"
+        return
+    yield f"[bold]ladder:[/] {sum(rung.count for rung in rungs):,}"
+    table = plain_table("rung", "events", "next due", "oldest", left=())
+    for rung in rungs:
+        due = f"in {duration(rung.next_due_s)}" if rung.next_due_s else "[yellow]overdue[/]"
+        table.add_row(rung_name(rung.rung), f"{rung.count:,}", due, duration(rung.oldest_s))
+    yield table
 
 
 def _streams(streams: list[Stream]) -> Table:

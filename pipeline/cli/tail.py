@@ -6,7 +6,7 @@ Entries between hops are deleted when they are acknowledged, so what moves fast 
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import redis
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline import clock
+from pipeline.catalog import Catalog
 from pipeline.cli.entries import read_new
 from pipeline.cli.options import Where
 from pipeline.cli.place import Place, find
@@ -22,6 +23,8 @@ from pipeline.flow import HOPS, ROUTE
 from pipeline.names import EVENT_FIELD
 
 _BLOCK_S: Final = 5.0
+#: Streams of what has failed, for a time or for good.
+_FAILED: Final = ("rung:", "dead", "done")
 _COLOURS: Final = {"completed": "green", "failed": "red", "retrying": "yellow", "waiting": "yellow"}
 
 
@@ -46,6 +49,10 @@ class _Lease(msgspec.Struct):
     deployment: str = ""
 
 
+class _Failure(msgspec.Struct):
+    cause: str = ""
+
+
 class _Seen(msgspec.Struct):
     """An event as far as it is shown; a direct producer's has some of it only."""
 
@@ -57,6 +64,7 @@ class _Seen(msgspec.Struct):
     created: float = 0.0
     attempts: int = 0
     lease: _Lease | None = None
+    failure: _Failure | None = None
     journal: list[Line] = []
 
 
@@ -64,7 +72,7 @@ class Moved(msgspec.Struct, kw_only=True, omit_defaults=True):
     """An event that came to a stream, as it is printed with --json."""
 
     time: float
-    #: The stream without the namespace: `requests:high`, a hop, `done` or `dead`.
+    #: The stream without the namespace: `requests:high`, a hop, `rung:60`, `done` or `dead`.
     stream: str
     id: str
     model: str = ""
@@ -72,6 +80,8 @@ class Moved(msgspec.Struct, kw_only=True, omit_defaults=True):
     status: str = ""
     deployment: str = ""
     attempts: int = 0
+    #: Why its last call failed, where it climbs or has died.
+    cause: str = ""
     #: Since the request was accepted.
     ms: float = 0.0
 
@@ -89,7 +99,8 @@ def follow(client: redis.Redis, spot: Place) -> Iterator[Moved]:
     """Give what comes to any stream from now on, for ever."""
     names = spot.names
     hops = [names.hop(hop.name) for hop in HOPS if hop.name != ROUTE]
-    streams = [*names.requests.values(), *hops, names.done, names.dead]
+    rungs = map(names.rung, _rungs(client, spot))
+    streams = [*names.requests.values(), *hops, *rungs, names.done, names.dead]
     places = {stream.encode(): _end_of(client, stream) for stream in streams}
     skip = len(names.prefix) + 1
     while True:
@@ -97,6 +108,12 @@ def follow(client: redis.Redis, spot: Place) -> Iterator[Moved]:
             places[stream] = entries[-1][0]
             for entry, fields in entries:
                 yield _moved(stream.decode()[skip:], entry, fields)
+
+
+def _rungs(client: redis.Redis, spot: Place) -> set[int]:
+    """List the rungs that are configured here, and those that others use."""
+    in_use = cast("list[bytes]", client.zrange(spot.names.rungs, 0, -1))
+    return {*Catalog(spot.settings).rungs(), *map(int, in_use)}
 
 
 def _end_of(client: redis.Redis, stream: str) -> bytes:
@@ -123,6 +140,7 @@ def _moved(stream: str, entry: bytes, fields: dict[bytes, bytes]) -> Moved:
         status=seen.status or "queued",
         deployment=seen.lease.deployment if seen.lease else "",
         attempts=seen.attempts,
+        cause=seen.failure.cause if seen.failure and stream.startswith(_FAILED) else "",
         ms=round(max(0.0, now - seen.created) * 1000, 1) if seen.created else 0.0,
     )
 
@@ -135,6 +153,7 @@ def _print(console: Console, moved: Moved, *, as_json: bool) -> None:
     colour = _COLOURS.get(moved.status, "dim")
     console.print(
         f"[dim]{time}[/] {moved.stream:<16} [bold]{escape(moved.id)}[/] {escape(moved.model)} "
-        f"[{colour}]{escape(moved.status)}[/] {escape(moved.deployment)} [dim]{moved.ms:.1f} ms[/]",
+        f"[{colour}]{escape(moved.status)}[/] {escape(moved.cause or moved.deployment)} "
+        f"[dim]{moved.ms:.1f} ms[/]",
         soft_wrap=True,
     )

@@ -29,11 +29,13 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def run(tenant: str, *, brought: bool, as_json: bool) -> None:
     """Print a new token, or the hash of one from stdin; what to do with it goes to stderr.
 
-    Raises `StartError` for a tenant's name or a token that cannot be one.
+    Without a tenant it is an operator's. Raises `StartError` for a tenant's name or a token that
+    cannot be one.
     """
-    _, faults = decode({"tenants": {tenant: {}}}, Sections)
-    if faults:
-        raise StartError(faults[0])
+    if tenant:
+        _, faults = decode({"tenants": {tenant: {}}}, Sections)
+        if faults:
+            raise StartError(faults[0])
     token = "" if brought else new_token()
     hashed = token_hash(token or _read())
     if as_json:
@@ -44,7 +46,7 @@ def run(tenant: str, *, brought: bool, as_json: bool) -> None:
     print(token or hashed.reveal(), flush=True)
     if token:
         print(f"{hashed.reveal()}\n", file=sys.stderr)
-    print(_advice(tenant, hashed), end="", file=sys.stderr)
+    print(_advice(tenant, hashed) if tenant else _advice_of_admin(hashed), end="", file=sys.stderr)
 
 
 def _read() -> bytes:
@@ -65,4 +67,14 @@ def _advice(tenant: str, hashed: TokenHash) -> str:
         f"{lines}\n"
         f'Under `token_limits`, and in `sluice status`, the token is "{hashed.id}". Only its hash '
         "is kept: it cannot be shown again.\n"
+    )
+
+
+def _advice_of_admin(hashed: TokenHash) -> str:
+    lines = yaml.safe_dump({"admin": {"tokens": [hashed.reveal()]}})
+    return (
+        "Paste this into sluice.yaml, or add the hash to the tokens that are there:\n\n"
+        f"{lines}\n"
+        "Who shows the token may use the routes below /admin, and no others. Only its hash is "
+        "kept: it cannot be shown again.\n"
     )

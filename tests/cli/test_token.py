@@ -93,5 +93,22 @@ def test_a_token_can_be_made_while_the_configuration_is_refused_for_want_of_one(
     assert sluice(tmp_path, "token").returncode == 0
 
 
+def test_an_operators_token_comes_with_lines_of_its_own(tmp_path: Path) -> None:
+    done = sluice(tmp_path, "token", "--admin")
+    (token,) = done.stdout.splitlines()
+    assert token.startswith("sk-sluice-")
+    assert token not in done.stderr
+    lines = "admin:" + done.stderr.split("admin:", 1)[1].split("\n\n", 1)[0]
+    (tmp_path / "sluice.yaml").write_text(lines)
+    (kept,) = load(tmp_path / "sluice.yaml", environ={}).admin.tokens
+    assert kept.reveal() == hash_of(token)
+    told = json.loads(sluice(tmp_path, "token", "--admin", "--json").stdout)
+    assert told["hash"] == hash_of(told["token"])
+
+
+def test_a_token_is_a_tenants_or_an_operators(tmp_path: Path) -> None:
+    assert sluice(tmp_path, "token", "--admin", "--tenant", "acme").returncode == 2
+
+
 def test_the_help_gives_an_example(tmp_path: Path) -> None:
     assert "Example: sluice token" in sluice(tmp_path, "token", "--help").stdout

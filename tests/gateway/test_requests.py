@@ -43,6 +43,7 @@ def test_the_journal_has_a_line_for_each_hop_in_order(house: House) -> None:
         ({"1": '{"hop":"route"}', "2": '{"hop":"gate"}', "status": "waiting"}, "waiting room"),
         ({"9": '{"hop":"gate"}', "10": '{"hop":"call"}', "status": "running"}, "respond"),
         ({"1": '{"hop":"call"}', "status": "retrying"}, "gate"),
+        ({"1": '{"hop":"call"}', "status": "retrying", "rung": "60"}, "ladder"),
         ({"1": '{"hop":"call"}', "status": "failed"}, "failed"),
     ],
 )
@@ -53,6 +54,33 @@ def test_a_request_is_where_its_last_line_and_status_say(
     for name, value in {"status": "queued", "model": "m", **fields}.items():
         client.hset("sluice:request:made", name, value)
     assert house.ask("GET", "/v1/requests/made/events").json["at"] == at
+
+
+def test_what_a_request_has_been_through_is_told_where_there_is_something_to_tell(
+    house: House, client: redis.Redis
+) -> None:
+    told = house.ask("GET", f"/v1/requests/{house.chat().headers['x-request-id']}").json
+    silent = {"rung", "retry_at", "last_failure", "leg", "replay_of", "replayed_as", "cancelling"}
+    assert not silent & told.keys()
+    client.delete("sluice:request:made")
+    call = '{"hop":"call","start":1,"end":2,"facts":{"cause":"timeout","status":504,"call_ms":9}}'
+    record = {
+        "status": "retrying", "model": "m", "rung": "60", "due": "1000.5", "leg": "3",
+        "replay_of": "old", "replayed_as": "new", "cancel": "client", "1": call, "2": call,
+    }  # fmt: skip
+    for name, value in record.items():
+        client.hset("sluice:request:made", name, value)
+    told = house.ask("GET", "/chat/made").json
+    assert {name: told[name] for name in silent} == {
+        "rung": 60,
+        "retry_at": "1970-01-01T00:16:40.500Z",
+        "last_failure": {"cause": "timeout", "status": 504, "message": "", "deployment": ""},
+        "leg": 3,
+        "replay_of": "old",
+        "replayed_as": "new",
+        "cancelling": True,
+    }
+    assert (told["attempts"], told["eta_s"], told["at"]) == (2, 0, "ladder")
 
 
 def test_an_openai_stream_can_be_resumed_by_its_request_id(house: House) -> None:

@@ -132,6 +132,24 @@ async def test_queued_and_running_are_counted(
         assert stats["running"] == 1
 
 
+async def test_the_ladder_and_the_dead_are_counted(
+    start_house: StartHouse, redis_url: str, tmp_path: Path
+) -> None:
+    async with opened(start_house, redis_url, tmp_path, ladder=[60, 600]) as (house, gate):
+        names, link = Names(rig.NAMES.prefix), gate.client
+        seconds, _ = link.time()
+        for _ in range(2):
+            link.xadd(names.rung(600), {"event": "{}", "due": seconds * 1000 + 300_000})
+        link.xadd(names.dead, {"event": "{}"})
+        link.hset(names.counters, "refused", 3)
+        stats = told(house)
+        (rung,) = stats["ladder"]
+        assert (rung["rung"], rung["count"]) == (600, 2)
+        assert 295 < rung["next_due_s"] <= 300
+        assert 300 <= rung["oldest_s"] < 305
+        assert (stats["dead_letters"], stats["counters"]) == (1, {"refused": 3})
+
+
 async def test_stats_while_redis_is_away_are_a_503(
     start_house: StartHouse, own_redis: EmbeddedRedis
 ) -> None:
