@@ -18,10 +18,10 @@ from gateway.callers import Operators
 from gateway.exchange import Exchange
 from gateway.gateway import Gateway
 from pipeline.errors import BadRequest, RequestNotFound
-from pipeline.streams.letter import Letter, LetterFilter, Summary, summary
-from pipeline.streams.letter_changes import Changes
-from pipeline.streams.letters import PURGE_BATCH, Letters
-from pipeline.streams.redriving import MAX_BATCH, Replayed
+from pipeline.streams.dead.changes import Changes
+from pipeline.streams.dead.letter import Letter, LetterFilter, Summary, summary
+from pipeline.streams.dead.letters import PURGE_BATCH, Letters
+from pipeline.streams.dead.redriving import MAX_BATCH, Replayed
 
 #: What is done to a batch of letters.
 _Do = Callable[[Sequence[Letter]], Awaitable[None]]

@@ -9,12 +9,12 @@ from msgspec import Meta
 
 from gateway.exchange import Exchange
 from pipeline import clock
-from pipeline.cli.times import parse_time
 from pipeline.errors import BadRequest
 from pipeline.event import NO_BODY
-from pipeline.streams.letter import LetterFilter
-from pipeline.streams.letter_changes import Changes
+from pipeline.streams.dead.changes import Changes
+from pipeline.streams.dead.letter import LetterFilter
 from pipeline.streams.rungs import ClimberFilter
+from pipeline.times import parse_time
 
 T = TypeVar("T")
 

@@ -19,13 +19,13 @@ from pipeline.cli.options import Where
 from pipeline.cli.place import Place, find
 from pipeline.cli.plain_table import plain_table
 from pipeline.cli.show import duration
-from pipeline.cli.times import parse_time
 from pipeline.errors import BadRequest
 from pipeline.names import Names
 from pipeline.streams.link import Link
 from pipeline.streams.patience import patiently
 from pipeline.streams.rungs import ClimberFilter
 from pipeline.streams.scripts import CANCEL
+from pipeline.times import parse_time
 
 Status = Literal["waiting", "retrying"]
 State = Literal["cancelled", "ended", "unknown"]

@@ -19,10 +19,10 @@ from pipeline.cli import dead_view as view
 from pipeline.cli.dead_choice import PAGE, Choice, Desk, opened
 from pipeline.cli.dead_view import Counts, complain
 from pipeline.cli.options import Where
-from pipeline.streams.letter import Letter, summary
-from pipeline.streams.letter_changes import Changes, obstacle
-from pipeline.streams.letters import PURGE_BATCH
-from pipeline.streams.redriving import MAX_BATCH, Replayed
+from pipeline.streams.dead.changes import Changes, obstacle
+from pipeline.streams.dead.letter import Letter, summary
+from pipeline.streams.dead.letters import PURGE_BATCH
+from pipeline.streams.dead.redriving import MAX_BATCH, Replayed
 
 #: How the commands end.
 DONE, FAILED, NOTHING, INTERRUPTED = 0, 1, 3, 130

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import typer
 
-from pipeline.streams.letter_changes import Changes
+from pipeline.streams.dead.changes import Changes
 
 
 def read_changes(settings: Iterable[str], to_model: str, body: Path | None) -> Changes | None:

@@ -11,11 +11,11 @@ import typer
 from pipeline.cli import looking
 from pipeline.cli.options import Where
 from pipeline.cli.place import Place, find
-from pipeline.cli.times import parse_time
 from pipeline.errors import BadRequest, RedisUnavailable
-from pipeline.streams.letter import Letter, LetterFilter
-from pipeline.streams.letters import Letters
+from pipeline.streams.dead.letter import Letter, LetterFilter
+from pipeline.streams.dead.letters import Letters
 from pipeline.streams.link import Link, LinkError
+from pipeline.times import parse_time
 
 #: Letters that are asked for at once.
 PAGE: Final = 200

@@ -16,7 +16,7 @@ from pipeline import clock
 from pipeline.cli.plain_table import plain_table
 from pipeline.cli.show import duration
 from pipeline.event import Line
-from pipeline.streams.letter import Letter, Summary, summary
+from pipeline.streams.dead.letter import Letter, Summary, summary
 
 #: Characters of a body and of an error's message that are shown.
 _EXCERPT: Final = 400

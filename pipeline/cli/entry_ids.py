@@ -6,9 +6,9 @@ from typing import Final, cast
 import redis
 
 from pipeline import clock
-from pipeline.cli.times import parse_time
 from pipeline.errors import BadRequest
 from pipeline.names import Names
+from pipeline.times import parse_time
 
 _ID: Final = re.compile(r"\d{1,20}-\d{1,20}")
 

@@ -19,12 +19,12 @@ from pipeline.cli.options import Where
 from pipeline.cli.place import Place, find
 from pipeline.cli.plain_table import plain_table
 from pipeline.cli.show import duration
-from pipeline.cli.times import parse_time
 from pipeline.errors import RedisUnavailable
 from pipeline.names import MIN_PRIORITY
-from pipeline.streams import replays
-from pipeline.streams.replaying import BATCH, Replay
-from pipeline.streams.replays import Asked, Progress
+from pipeline.streams.past import replays
+from pipeline.streams.past.replaying import BATCH, Replay
+from pipeline.streams.past.replays import Asked, Progress
+from pipeline.times import parse_time
 
 #: Pause before looking again whether the waiting rooms have emptied.
 _HELD_BACK_S: Final = 0.2

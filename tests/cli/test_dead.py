@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.streams.letter import Letter
+from pipeline.streams.dead.letter import Letter
 from pipeline.streams.link import Link
 from tests.cli.command import SLUICE, sluice
 from tests.processes import Nursery

@@ -14,7 +14,7 @@ import redis
 
 from pipeline import clock
 from pipeline.embedded.redis_server import EmbeddedRedis
-from pipeline.streams.replaying import MAX_WAITING
+from pipeline.streams.past.replaying import MAX_WAITING
 from tests.cli.command import SLUICE, error_of, sluice
 from tests.processes import Spawn
 from tests.streams import rig

@@ -27,7 +27,9 @@ LAYERS: Mapping[str, Sequence[str]] = {
             "limits.estimate",
         )
     ],
-    "knowledge": [f"pipeline.{name}*" for name in ("settings", "catalog", "ladder", "flow")],
+    "knowledge": [
+        f"pipeline.{name}*" for name in ("settings", "catalog", "ladder", "flow", "times")
+    ],
     "means": [
         "pipeline.embedded*",
         "pipeline.streams*",

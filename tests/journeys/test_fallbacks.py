@@ -17,7 +17,8 @@ def test_the_next_deployment_serves_and_the_client_does_not_notice(
         heard = crowd.heard()
     assert {(one.status, one.code) for one in heard} == {(200, "")}
     counted = house.upstream.calls()
-    # A 500 is asked once more before the next one is. Who comes while the first deployment rests after its 429 does not call it at all.
+    # A 500 is asked once more before the next one is. Who comes while the first deployment
+    # rests after its 429 does not call it at all.
     assert {counted[one.request_id] for one in heard} <= calls
     reckoning.await_end([one.request_id for one in heard])
     _, shown = house.ask("GET", f"/v1/requests/{heard[0].request_id}")

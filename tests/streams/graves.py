@@ -9,10 +9,10 @@ from pipeline.errors import Cause, Failure
 from pipeline.event import Event
 from pipeline.outcome import Die
 from pipeline.streams.carriage import Source
+from pipeline.streams.dead.letter import Letter, LetterFilter
+from pipeline.streams.dead.letters import Letters
 from pipeline.streams.ingress import Ingress
 from pipeline.streams.intake import Malformed, read
-from pipeline.streams.letter import Letter, LetterFilter
-from pipeline.streams.letters import Letters
 from pipeline.streams.link import Link
 from tests.streams import rig
 from tests.streams.rig import NAMES, Client

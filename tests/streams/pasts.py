@@ -8,9 +8,9 @@ import msgspec
 from pipeline import clock
 from pipeline import event as events
 from pipeline.event import Event
-from pipeline.streams import replaying, replays
-from pipeline.streams.replaying import Replay
-from pipeline.streams.replays import Asked, Progress
+from pipeline.streams.past import replaying, replays
+from pipeline.streams.past.replaying import Replay
+from pipeline.streams.past.replays import Asked, Progress
 from tests.streams import rig
 from tests.streams.rig import NAMES, Client
 

@@ -5,8 +5,8 @@ import pytest
 from pipeline import event as events
 from pipeline.errors import BadRequest, RedisUnavailable
 from pipeline.event import Line
-from pipeline.streams.letter import Letter, LetterFilter, summary
-from pipeline.streams.letters import LOOK, LOOKS
+from pipeline.streams.dead.letter import Letter, LetterFilter, summary
+from pipeline.streams.dead.letters import LOOK, LOOKS
 from pipeline.streams.link import Link
 from tests.streams import rig
 from tests.streams.graves import (

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline import event as events
 from pipeline.errors import BadRequest, QueueFull
-from pipeline.streams.letter import Letter
-from pipeline.streams.letter_changes import Changes
+from pipeline.streams.dead.changes import Changes
+from pipeline.streams.dead.letter import Letter
 from pipeline.streams.link import Link
 from tests.streams import rig
 from tests.streams.graves import (

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pipeline import clock
 from pipeline.outcome import Finish, Forward
 from pipeline.streams.callbacks import Callbacks
-from pipeline.streams.letter_changes import Changes
+from pipeline.streams.dead.changes import Changes
+from pipeline.streams.dead.redriving import MAX_BATCH
 from pipeline.streams.link import Link
-from pipeline.streams.redriving import MAX_BATCH
 from tests.streams import rig
 from tests.streams.graves import (
     ALL,

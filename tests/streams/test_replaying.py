@@ -13,9 +13,9 @@ from pipeline import clock
 from pipeline import event as events
 from pipeline.errors import Failure
 from pipeline.event import Candidate, Event, Lease, Line, Usage
-from pipeline.streams import replays
 from pipeline.streams.batch import MAX_BYTES
-from pipeline.streams.replaying import Replay
+from pipeline.streams.past import replays
+from pipeline.streams.past.replaying import Replay
 from tests.streams import rig
 from tests.streams.pasts import LARGE, begun, end, past, produced, replayed, run
 from tests.streams.rig import NAMES, Client

@@ -4,8 +4,8 @@ import pytest
 
 from pipeline import clock
 from pipeline.errors import RequestNotFound
-from pipeline.streams import replaying, replays
-from pipeline.streams.replaying import Replay
+from pipeline.streams.past import replaying, replays
+from pipeline.streams.past.replaying import Replay
 from tests.streams.pasts import asked, begun, past, produced, replayed, run
 from tests.streams.rig import NAMES, Client
 

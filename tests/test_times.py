@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.cli.times import parse_time
 from pipeline.errors import BadRequest
+from pipeline.times import parse_time
 
 NOW = 1_800_000_000.0
 

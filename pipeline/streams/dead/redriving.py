@@ -11,14 +11,14 @@ from pipeline.errors import BadRequest
 from pipeline.event import Event
 from pipeline.names import Names
 from pipeline.streams.batch import split
+from pipeline.streams.dead.changes import Changes, bodyless, changed, obstacle, renewed
+from pipeline.streams.dead.letter import Letter, Note
 from pipeline.streams.ingress import record_fields
-from pipeline.streams.letter import Letter, Note
-from pipeline.streams.letter_changes import Changes, bodyless, changed, obstacle, renewed
 from pipeline.streams.link import Argument, Link, LinkError
 from pipeline.streams.patience import patiently
 from pipeline.streams.scripts import load
 
-_REDRIVE: Final = load("pipeline.streams", "redrive")
+_REDRIVE: Final = load("pipeline.streams.dead", "redrive")
 
 #: Letters replayed in one call of the script at the most: a bound on its time in Redis.
 MAX_BATCH: Final = 50

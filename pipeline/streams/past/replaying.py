@@ -2,7 +2,7 @@
 
 Each batch and the place that it leads to are written in one step, so that a replay goes on where
 it was, whatever ended it. What is known of a replay is in `replays`, how the bodies of what has
-ended are found in `past_bodies`.
+ended are found in `bodies`.
 """
 
 from collections import deque
@@ -17,15 +17,15 @@ from pipeline import clock
 from pipeline import event as events
 from pipeline.event import Event
 from pipeline.names import EVENT_FIELD, Names
-from pipeline.streams import past_bodies
 from pipeline.streams.batch import MAX_BYTES
 from pipeline.streams.ingress import record_fields
 from pipeline.streams.link import Argument
-from pipeline.streams.past_bodies import Past
-from pipeline.streams.replays import FINISHED_S, UNFINISHED_S, Progress, read
+from pipeline.streams.past import bodies
+from pipeline.streams.past.bodies import Past
+from pipeline.streams.past.replays import FINISHED_S, UNFINISHED_S, Progress, read
 from pipeline.streams.scripts import load
 
-REPLAY: Final = load("pipeline.streams", "replay")
+REPLAY: Final = load("pipeline.streams.past", "replay")
 
 #: Events taken into the flow in one call of the script at the most: a bound on its time in Redis.
 BATCH: Final = 64
@@ -101,7 +101,7 @@ class Replay:
 
     def _look(self, most: int) -> tuple[_Batch, list[Past], int]:
         batch = self._gather(most)
-        past = past_bodies.find(self._client, self._names, batch.events, self._default_model)
+        past = bodies.find(self._client, self._names, batch.events, self._default_model)
         return batch, past, len(batch.events) - len(past)
 
     def _gather(self, most: int) -> _Batch:

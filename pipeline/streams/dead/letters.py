@@ -11,16 +11,16 @@ from pipeline import event as events
 from pipeline.errors import BadRequest, QueueFull, RedisUnavailable
 from pipeline.names import Names
 from pipeline.streams.batch import split
-from pipeline.streams.letter import Letter, LetterFilter, read
-from pipeline.streams.letter_changes import Changes
+from pipeline.streams.dead.changes import Changes
+from pipeline.streams.dead.letter import Letter, LetterFilter, read
+from pipeline.streams.dead.redriving import Redriving, Replayed, body_word
 from pipeline.streams.link import Argument, Link, LinkError, Reply
 from pipeline.streams.patience import patiently
-from pipeline.streams.redriving import Redriving, Replayed, body_word
 from pipeline.streams.scripts import Script, load
 
-_FIND: Final = load("pipeline.streams", "letters")
-_AMEND: Final = load("pipeline.streams", "amend")
-_PURGE: Final = load("pipeline.streams", "purge")
+_FIND: Final = load("pipeline.streams.dead", "letters")
+_AMEND: Final = load("pipeline.streams.dead", "amend")
+_PURGE: Final = load("pipeline.streams.dead", "purge")
 
 #: Entries that Redis looks at in one go, and how often for one page of letters.
 LOOK: Final = 100

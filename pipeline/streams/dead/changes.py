@@ -11,7 +11,7 @@ from pipeline.errors import BadRequest
 from pipeline.event import Event
 from pipeline.names import EVENT_FIELD
 from pipeline.streams import intake
-from pipeline.streams.letter import Letter
+from pipeline.streams.dead.letter import Letter
 
 #: Fields of a producer's event that an edit may set: they end up in the body or the lane.
 _EDITABLE: Final = frozenset({"priority", "prompt", "parameters", "system_instruction"})

@@ -1,0 +1,1 @@
+"""Dead letters: found, shown, edited, replayed and purged, each change one atomic step."""

@@ -1,0 +1,1 @@
+"""Asking past requests again: from `done`, as new events, resumable at any place."""
