@@ -26,6 +26,7 @@ from tests.benchmarks import (
     hops,
     http,
     idle,
+    ladder,
     latency,
     never_idle,
     streams,
@@ -47,6 +48,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Bench], list[Figure]]]] = {
     "broker": broker.run,
     "admission": admission.run,
     "never_idle": never_idle.run,
+    "ladder": ladder.run,
 }
 
 #: What may go wrong in one benchmark while the others are worth carrying out.
