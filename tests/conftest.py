@@ -19,7 +19,7 @@ forget_providers()
 refuse_outside()
 
 # Its assertions are not in a test module, and have to tell what they found all the same.
-pytest.register_assert_rewrite("tests.reckoning")
+pytest.register_assert_rewrite("tests.reckoning", "tests.crash.chaos.ledger")
 
 # Six tests at a time share two cores: how long drawing an example takes says nothing here.
 hypothesis.settings.register_profile(

@@ -93,14 +93,17 @@ class Reckoning:
         with _telling(open_ones):
             eventually(lambda: not open_ones(), timeout_s, "the end of all")
 
-    def check(self, ids: Collection[str], timeout_s: float = 20.0) -> None:
+    def check(
+        self, ids: Collection[str], timeout_s: float = 20.0, gone: Collection[str] = ()
+    ) -> None:
         """Check that each ended exactly once and that nothing is left over.
 
-        `ids` are all that were accepted since Redis was empty.
+        `ids` are all that were accepted since Redis was empty; somebody else has taken `gone`
+        from `done`.
         """
         assert ids, "nothing was accepted"
         self.await_end(ids, timeout_s)
-        assert Counter(event["id"] for event in self.ended()) == Counter(ids)
+        assert Counter(event["id"] for event in self.ended()) == Counter({*ids} - {*gone})
         assert self.statuses(ids)["completed"], "every request failed"
         closings = {request_id: self._closings(request_id) for request_id in ids}
         assert {i: n for i, n in closings.items() if n != 1} == {}, "not one closing each"
@@ -122,7 +125,11 @@ class Reckoning:
                 last = groups[group]["last-delivered-id"]
                 left[f"unread at {stream}"] = len(entries(self._client, key, f"({last}"))
         left["parked"] = self._client.hlen(self._names.parked)
+        left["rungs"] = self._client.zrange(self._names.rungs, 0, -1)
+        for key in self._client.scan_iter(f"{self._names.prefix}:rung:*"):
+            left[key] = self._client.xlen(key)
         left["limits"] = self._limits()
+        left["tickets"] = self._client.hkeys(f"{self._names.limits}:tickets")
         return {what: much for what, much in left.items() if much}
 
     def _limits(self) -> list[str]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import msgspec
 
@@ -22,6 +23,9 @@ from workers.providers.base import Deltas, ProviderCall, Reply, Timeouts
 from workers.providers.upstream import Upstream
 
 log = logging.getLogger(__name__)
+
+#: A call whose reply is refused is not repeated at more attempts than these.
+_MOST_SUPERSEDED: Final = 20
 
 
 class Means(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +73,13 @@ async def call(event: Event, *, means: Means) -> Outcome:
         return await _failed(event, error, means, writer, facts)
     facts["call_ms"] = _ms_since(start)
     since_head_ms = float(facts["call_ms"]) - float(facts.get("first_delta_ms", facts["call_ms"]))
-    means.admission.settle(event, settling.answered(reply, since_head_ms / 1000))
+    settled = means.admission.settle(event, settling.answered(reply, since_head_ms / 1000))
+    if writer.refused and event.attempts < _MOST_SUPERSEDED:
+        # Others run it, and this transition is refused; or Redis has forgotten that it was run
+        # before, and the next attempt's deltas are later ones than those that stand there.
+        await settled
+        again = msgspec.structs.replace(event, lease=None)
+        return Forward(again, GATE, {**facts, "reply": "superseded"})
     return _answered(event, reply, writer, facts)
 
 

@@ -33,7 +33,7 @@ class Strays:
         self._noted.setdefault(ticket_of(event), (event, clock.monotonic()))
 
     async def look(self) -> None:
-        """Give back what is of no use any more: others may use a ticket as long as its leg lasts."""
+        """Give back what is of no use any more: till a leg ends, others may use its ticket."""
         noted = [*self._noted.items()]
         records = [self._names.record(event.id) for _, (event, _) in noted]
         found = await asyncio.gather(

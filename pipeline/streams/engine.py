@@ -25,11 +25,15 @@ from pipeline.streams.carrier import CALLBACK, DONE, Carrier
 from pipeline.streams.eager import begin
 from pipeline.streams.holdings import Holdings, Running
 from pipeline.streams.link import Argument, Link, LinkError, Reply
+from pipeline.streams.missing import LOST, leg_of
 from pipeline.streams.mover import Mover
 from pipeline.streams.reader import GroupReader, Reading
-from pipeline.streams.scripts import REGROUP
+from pipeline.streams.scripts import ADOPT, REGROUP
 
 log = logging.getLogger(__name__)
+
+#: Entries taken up again in one call of the script.
+ADOPT_BATCH: Final = 100
 
 Hop = Callable[[Event], Coroutine[Any, Any, Outcome]]
 
@@ -74,6 +78,7 @@ class Engine:
         self.mover = Mover(link, names)
         self._carrier.on_climb = self.mover.look_in
         self._readers: dict[str, GroupReader] = {}
+        self._adopting = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
         #: Is told of events that end without their hop: it cannot give back what they hold.
         self.on_given_up: Callable[[Event], object] | None = None
@@ -182,6 +187,10 @@ class Engine:
             run.task = asyncio.create_task(self._run_callback(run))
         elif event.cancelled:
             self._give_up(run, Die(event, _CANCELLED))
+        elif lane and (leg := leg_of(fields)):
+            # What it holds, it holds in that leg.
+            run.event = msgspec.structs.replace(event, leg=leg)
+            self._give_up(run, Die(run.event, LOST))
         elif delivery > self.options.max_deliveries:
             self._give_up(run, Die(event, _poison(delivery - 1)))
         else:
@@ -252,34 +261,47 @@ class Engine:
         meantime is given up.
         """
         await self.link.up()
-        with contextlib.suppress(LinkError):
-            for stream, group in self.streams():
-                with contextlib.suppress(redis.exceptions.ResponseError):
-                    await self._adopt(stream, group)
+        # One at a time: each adoption counts as a delivery.
+        async with self._adopting:
+            with contextlib.suppress(LinkError):
+                await self._adopt_all()
+
+    async def _adopt_all(self) -> None:
+        for stream, group in self.streams():
+            with contextlib.suppress(redis.exceptions.ResponseError):
+                await self._adopt(stream, group)
 
     async def _adopt(self, stream: str, group: str) -> None:
         key = self.names.hop(stream)
         held = self.holdings.of(stream)
-        pending: dict[str, int] = {}
+        pending: set[str] = set()
         start, more = "-", True
         while more:
             page = await self.link.call(
                 "XPENDING", key, group, start, "+", 500, self.options.consumer
             )
-            pending |= {entry.decode(): count for entry, _, _, count in page}
+            pending |= {row[0].decode() for row in page}
             more = len(page) == 500
             start = f"({page[-1][0].decode()}" if more else ""
-        for entry in held - pending.keys():
+        for entry in held - pending:
             run = self.holdings.get(stream, entry)
             if run and run.task:
                 run.task.cancel()
                 self.holdings.release(run)
                 if self._carrier.on_refused:
                     self._carrier.on_refused(run.event)
-        for entry in pending.keys() - held:
-            found = await self.link.call("XRANGE", key, entry, entry)
-            if found:
-                self.begin(stream, entry, found[0][1], pending[entry])
+        lost = sorted(pending - held)
+        for at in range(0, len(lost), ADOPT_BATCH):
+            args: list[Argument] = [self.names.prefix, self.options.consumer, stream, group]
+            some = [
+                entry for entry in lost[at : at + ADOPT_BATCH] if not self._holds(stream, entry)
+            ]
+            for entry, fields, delivery in await self.link.run(ADOPT, [key], [*args, *some]):
+                self.begin(stream, entry.decode(), fields, delivery)
+
+    def _holds(self, stream: str, entry: str) -> bool:
+        """Tell whether an entry is run, though it may not have been when we asked for it."""
+        return self.holdings.get(stream, entry) is not None
 
 
 def _is_awaited(payload: bytes) -> bool:

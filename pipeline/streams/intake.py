@@ -29,6 +29,8 @@ KEPT_BYTES: Final = 65536
 _OURS: Final = b'{"v":1,'
 _FIELD: Final = EVENT_FIELD.encode()
 _CANCELLED: Final = b"cancelled"
+#: How often an entry was appended anew because its group was lost.
+_AGAIN: Final = b"again"
 _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 #: One year: a longer timeout would overflow a deadline somewhere.
@@ -127,10 +129,12 @@ def _value(fields: list[bytes], wanted: bytes) -> bytes | None:
 
 
 def _marked(event: Event, fields: list[bytes]) -> Event:
-    """See whether an event was cancelled on its way."""
-    if len(fields) == 2 or _value(fields, _CANCELLED) is None:
+    """See whether an event was cancelled on its way, or comes once more."""
+    if len(fields) == 2:
         return event
-    return msgspec.structs.replace(event, cancelled=True)
+    again = int(_value(fields, _AGAIN) or 0)
+    is_cancelled = _value(fields, _CANCELLED) is not None
+    return msgspec.structs.replace(event, cancelled=is_cancelled, delivery=1 + again)
 
 
 def _traced(event: Event, traceparent: bytes | None) -> Event:

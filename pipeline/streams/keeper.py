@@ -14,6 +14,7 @@ from pipeline.flow import HOPS, ROUTE
 from pipeline.names import LANES, Names
 from pipeline.streams.engine import Engine
 from pipeline.streams.link import Argument, Link, LinkError
+from pipeline.streams.missing import find_missing
 from pipeline.streams.scripts import CLAIM, TIDY, TRIM
 
 log = logging.getLogger(__name__)
@@ -138,6 +139,8 @@ class Keeper:
         await self._also(found.cancelled)
         if scans % TRIM_EVERY == 0 and await self._my_turn():
             await trim(self._engine.link, self._engine.names, self._limits)
+            age_s = self._scan_s * TRIM_EVERY
+            await find_missing(self._engine.link, self._engine.names, age_s)
 
     async def _my_turn(self) -> bool:
         """Take the duty of trimming for this round, so that one worker does it."""

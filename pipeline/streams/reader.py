@@ -90,6 +90,8 @@ class GroupReader:
                 log.warning("The streams of %s had to be made anew: %s", reading.group, error)
                 with contextlib.suppress(LinkError):
                     await reading.make_groups()
+                    # What this process runs may be others' now.
+                    await reading.recover()
                 await asyncio.sleep(REFUSED_S)
 
     def _read(self, count: int) -> asyncio.Future[Reply]:

@@ -103,5 +103,5 @@ def _claim_all(house: House, name: str, taken: list[str]) -> None:
     streams += [(hop.name, hop.name) for hop in HOPS if hop.name != ROUTE]
     arguments: list[str | int] = [names.prefix, name, 40, 0, 1, 0]
     arguments += [word for pair in streams for word in (*pair, 40)]
-    while rows := house.client.eval(CLAIM.text, 1, names.prefix, *map(str, arguments)):
+    while rows := house.client.eval(CLAIM.text, 1, names.prefix, *map(str, arguments))[0]:
         taken += [row[1] for row in rows]
