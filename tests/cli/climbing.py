@@ -71,7 +71,7 @@ def climbing(binary: Path, directory: Path) -> Iterator[House]:
     models = {
         "away": served("away:error=503"),
         "gone": served("gone:error=500"),
-        "one": served("one:tokens=500,tps=50", concurrency=1),
+        "one": served("one:tokens=500,tps=5", concurrency=1),
         "long": served("long:tokens=500,tps=50"),
     }
     with Whole(directory, binary, {}, models=models, retry={"quick": 0}) as whole:
