@@ -11,6 +11,7 @@
 --          {prefix}:cancels          counter of requests cancelled
 -- ARGV     prefix, id, reason
 -- Returns  1 cancelled, 0 ended before, -1 unknown
+local MONTH_S = 2592000
 local prefix, id = ARGV[1], ARGV[2]
 local record = prefix .. ':request:' .. id
 local ENDED = {completed = true, failed = true, cancelled = true}
@@ -21,7 +22,9 @@ if ENDED[known[1]] then return 0 end
 -- A write that needs no memory lets the next ones pass when Redis is full.
 redis.call('DEL', prefix .. ':nothing')
 redis.call('HSET', record, 'cancel', ARGV[3])
+-- Transitions look for marks as long as it is there.
 redis.call('INCR', prefix .. ':cancels')
+redis.call('EXPIRE', prefix .. ':cancels', MONTH_S)
 
 local function end_at_gate(event)
   redis.call('XADD', prefix .. ':gate', '*', 'event', event, 'cancelled', 1)

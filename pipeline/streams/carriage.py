@@ -7,7 +7,7 @@ import msgspec
 from pipeline import event as events
 from pipeline.errors import Cause, Failure
 from pipeline.event import Closing, Event, Line, Status
-from pipeline.flow import CALL, GATE
+from pipeline.flow import CALL, GATE, ROUTE
 from pipeline.outcome import Climb, Die, Finish, Forward, Outcome, Wait
 from pipeline.streams.link import Argument
 
@@ -35,33 +35,36 @@ class Source(msgspec.Struct, frozen=True):
 
 def arguments(source: Source, outcome: Outcome, line: Line, kept: Kept) -> list[Argument]:
     """Give the arguments of one outcome for `transition.lua`."""
-    event = outcome.event
     status = _status(outcome, source)
+    event = _left(source, outcome, line, status)
     head: list[Argument] = [source.stream, source.group, source.entry, event.id]
     fields = _fields(outcome, status, line)
     match outcome:
-        case Forward():
-            event = events.written(event, line, delivery=1, status=status)
-            verb: list[Argument] = ["F", outcome.to, events.encode(event)]
+        case Forward(to=to):
+            verb: list[Argument] = ["F", to, events.encode(event)]
         case Wait():
-            event = events.written(event, line, delivery=1, status=status)
             verb = ["W", events.encode(event)]
         case Climb(rung=rung):
-            event = events.written(event, line, delivery=1, status=status)
             verb = ["C", rung, events.encode(event)]
         case Finish():
-            event = events.written(event, line, delivery=1, status=status)
             verb = ["E", *_end(event, b"", kept.events_s)]
-        case Die():
-            event = events.written(
-                event, line, delivery=1, cancelled=False, status=status, failure=outcome.failure
-            )
+        case Die(failure=failure):
             # What a client cancelled or the gate refused is nobody's to look after: no letter.
-            letter = b"" if outcome.failure.cause in _NO_LETTER else events.encode(event)
+            letter = b"" if failure.cause in _NO_LETTER else events.encode(event)
             verb = ["E", *_end(event, letter, kept.dead_s if letter else kept.events_s)]
         case _:
             assert_never(outcome)
     return [*head, *verb, len(fields) // 2, *fields]
+
+
+def _left(source: Source, outcome: Outcome, line: Line, status: Status) -> Event:
+    """Give the event as its hop leaves it."""
+    changes: dict[str, object] = {"delivery": 1, "status": status}
+    if source.group == ROUTE:
+        changes["entry"] = f"{source.stream.partition(':')[2]}:{source.entry}"
+    if isinstance(outcome, Die):
+        changes |= {"cancelled": False, "failure": outcome.failure}
+    return events.written(outcome.event, line, **changes)
 
 
 def _status(outcome: Outcome, source: Source) -> Status:

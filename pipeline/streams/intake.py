@@ -107,7 +107,7 @@ def read(fields: list[bytes], *, lane: Lane | None, entry: str, default_model: s
         if lane is None:
             return _marked(events.decode(payload), fields)
         if payload.startswith(_OURS):
-            return msgspec.structs.replace(events.decode(payload), entry=f"{lane}:{entry}")
+            return events.decode(payload)
         event = _from_producer(payload, lane, minted, default_model)
     except msgspec.MsgspecError as error:
         raise _malformed(minted, payload, f"`{EVENT_FIELD}` is not a request: {error}") from None
@@ -117,7 +117,6 @@ def read(fields: list[bytes], *, lane: Lane | None, entry: str, default_model: s
         raise _malformed(minted, payload, error.message) from None
     except RecursionError:
         raise _malformed(minted, payload, f"`{EVENT_FIELD}` is nested too deeply") from None
-    event = msgspec.structs.replace(event, entry=f"{lane}:{entry}")
     return _traced(event, _value(fields, b"traceparent"))
 
 

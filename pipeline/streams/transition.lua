@@ -8,6 +8,7 @@
 --          {prefix}:body:{id}, {prefix}:session:{s}   given their time to live at the end
 --          {prefix}:parked, {prefix}:woken            who waits for capacity, who waits no more
 --          {prefix}:rung:{seconds}, {prefix}:rungs    who climbs (`ladder.lua`)
+--          {prefix}:cancels                           read: whether anybody was cancelled in the last month
 --          {prefix}:counters                          refused transitions, duplicates
 -- ARGV     prefix, consumer, replies_s and for who repeats an idempotency key, number of outcomes,
 --          then for each outcome:
@@ -61,9 +62,11 @@ local function finish(id, record, event, letter, closing, body_ttl_s, session)
   redis.call('EXPIRE', record, keep_s)
   redis.call('EXPIRE', reply, keep_s)
   if body_ttl_s ~= '0' then redis.call('EXPIRE', prefix .. ':body:' .. id, body_ttl_s) end
-  -- A later request of the session may not have ended.
-  local list = prefix .. ':session:' .. session
-  if session ~= '' and redis.call('LINDEX', list, -1) == id then redis.call('EXPIRE', list, replies_s) end
+  if session ~= '' then
+    -- A later request of the session may not have ended.
+    local list = prefix .. ':session:' .. session
+    if redis.call('LINDEX', list, -1) == id then redis.call('EXPIRE', list, replies_s) end
+  end
 end
 
 -- What a request's lane entry is to us: 'ours' as accepted over HTTP, 'new' from a direct
@@ -99,8 +102,10 @@ local function settle(source, group, entry)
 end
 
 -- Who is cancelled neither waits, nor climbs, nor is called: it is appended with a mark.
+local anybody_cancelled
 local function ends_cancelled(stream, event, record)
-  if redis.call('HEXISTS', record, 'cancel') == 1 then
+  if anybody_cancelled == nil then anybody_cancelled = redis.call('EXISTS', prefix .. ':cancels') == 1 end
+  if anybody_cancelled and redis.call('HEXISTS', record, 'cancel') == 1 then
     redis.call('XADD', stream, '*', 'event', event, 'cancelled', 1)
     return true
   end

@@ -26,6 +26,17 @@ def call(event: Event) -> Forward:
     return Forward(msgspec.structs.replace(event, lease=Lease(deployment="p/m")), "call")
 
 
+@pytest.mark.parametrize("to", [call, Finish])
+async def test_what_is_routed_knows_the_entry_by_which_it_was_put_in(
+    link: Link, client: Client, to: Callable[[Event], Outcome]
+) -> None:
+    async with desk(link, client) as here:
+        run = here.deliver("requests:low", make_event(priority=-1))
+        await here.carry((run, to(run.event)))
+    routed = last_event(client, "call" if to is call else "done")
+    assert routed.entry == f"low:{run.source.entry}"
+
+
 async def test_who_climbs_stands_on_its_rung_with_its_time(link: Link, client: Client) -> None:
     heard: list[float] = []
     async with desk(link, client) as here:
@@ -51,7 +62,8 @@ async def test_who_is_cancelled_neither_waits_nor_climbs_nor_is_called(
 ) -> None:
     async with desk(link, client) as here:
         run = here.deliver("gate", make_event())
-        client.hset(NAMES.record("r1"), "cancel", "operator")
+        client.hset(NAMES.record("r1"), "status", "queued")
+        assert await cancel(link, "r1") == 1
         await here.carry((run, to(run.event)))
     [(_, fields)] = client.xrange(NAMES.hop(lands))
     assert fields[b"cancelled"] == b"1"

@@ -147,8 +147,7 @@ def test_a_producers_trace_comes_in_a_field_of_the_entry() -> None:
 @pytest.mark.parametrize("lane", [None, *LANES])
 def test_our_own_form_is_read_on_every_stream(lane: Lane | None) -> None:
     event = make_event(priority=2, tenant="acme")
-    put_in = msgspec.structs.replace(event, entry=f"{lane}:7-1") if lane else event
-    assert read(events.encode(event), lane) == put_in
+    assert read(events.encode(event), lane) == event
 
 
 @pytest.mark.parametrize(
@@ -267,10 +266,6 @@ def test_a_producers_retry_count_leaves_rungs_out() -> None:
 def test_a_retry_count_out_of_range_is_told(retry_count: object) -> None:
     with pytest.raises(intake.Malformed, match="retry_count"):
         read(CHAT | {"retry_count": retry_count})
-
-
-def test_a_request_knows_the_entry_by_which_it_was_put_in() -> None:
-    assert read(CHAT, "low").entry == "low:7-1"
 
 
 def test_a_mark_beside_an_event_of_ours_says_that_it_was_cancelled() -> None:
