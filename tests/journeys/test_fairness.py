@@ -68,5 +68,6 @@ def test_low_priority_is_served_within_its_time_under_full_load(build_house: Bui
     first, last = min(granted["high"]), max(granted["high"])
     low = sorted(at for at in granted["low"] if at < last)
     assert last - first > 2.5 * _AGING_S, "the load was over too soon"
-    # One in each time of aging, and no more while higher ones wait.
-    assert int((last - first) / _AGING_S) - 1 <= len(low) <= (last - first) / _AGING_S + 1
+    # One in each time of aging, and no more while higher ones wait; the last of those may be
+    # on its way from the waiting room while one more is let in.
+    assert int((last - first) / _AGING_S) - 1 <= len(low) <= (last - first) / _AGING_S + 2
