@@ -7,7 +7,6 @@ from typing import Final, Literal
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from pipeline import clock
@@ -17,7 +16,7 @@ from pipeline.cli.dead_view import complain
 from pipeline.cli.ladder import How, chosen, follow_clock, rungs_of
 from pipeline.cli.options import Where
 from pipeline.cli.place import Place, find
-from pipeline.cli.plain_table import plain_table
+from pipeline.cli.plain_table import plain_table, screen
 from pipeline.cli.show import duration
 from pipeline.errors import BadRequest
 from pipeline.names import Names
@@ -154,7 +153,7 @@ def _would(meant: list[Meant], how: How) -> int:
     for one in meant:
         age = duration(clock.now() - one.created)
         table.add_row(escape(one.id), one.status, age, escape(one.model), escape(one.tenant))
-    Console(highlight=False).print(table)
+    screen().print(table)
     print(f"{len(meant):,} would be cancelled")
     return DONE
 

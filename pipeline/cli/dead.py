@@ -12,13 +12,13 @@ from typing import Final
 
 import msgspec
 import typer
-from rich.console import Console
 
 from pipeline import clock
 from pipeline.cli import dead_view as view
 from pipeline.cli.dead_choice import PAGE, Choice, Desk, opened
 from pipeline.cli.dead_view import Counts, complain
 from pipeline.cli.options import Where
+from pipeline.cli.plain_table import screen
 from pipeline.streams.dead.changes import Changes, obstacle
 from pipeline.streams.dead.letter import Letter, summary
 from pipeline.streams.dead.letters import PURGE_BATCH
@@ -118,7 +118,7 @@ def _print(letters: Sequence[Letter], *, as_json: bool) -> None:
         for letter in letters:
             print(msgspec.json.encode(summary(letter)).decode())
     elif letters:
-        Console(highlight=False).print(view.listing(letters, clock.now()))
+        screen().print(view.listing(letters, clock.now()))
 
 
 async def _show(where: Where, reference: str, *, as_json: bool) -> int:
@@ -130,7 +130,7 @@ async def _show(where: Where, reference: str, *, as_json: bool) -> int:
     if as_json:
         print(msgspec.json.encode(view.as_shown(letter, body)).decode())
     else:
-        view.page(Console(highlight=False), letter, body)
+        view.page(screen(), letter, body)
     return DONE
 
 

@@ -78,8 +78,9 @@ def listing(letters: Sequence[Letter], now: float) -> Table:
     """Lay letters out as a table."""
     left = ("letter", "request", "model", "tenant", "cause", "error")
     table = plain_table(
-        "letter", "request", "ago", "model", "tenant", "cause", "calls", "error", left=left
-    )
+        "letter", "request", "ago", "model", "tenant", "cause", "calls", "error",
+        left=left, wraps=("model", "tenant", "cause", "error"),
+    )  # fmt: skip
     for letter in letters:
         told = summary(letter)
         message = told.error.message if told.error else told.fault

@@ -1,14 +1,13 @@
 """How `sluice groups` and its commands tell what they found or did."""
 
 import msgspec
-from rich.console import Console
 from rich.markup import escape
 
 from pipeline.cli import groups
 from pipeline.cli.groups import Group, Moved, counted
 from pipeline.cli.options import Where
 from pipeline.cli.place import find
-from pipeline.cli.plain_table import plain_table
+from pipeline.cli.plain_table import plain_table, screen
 from pipeline.cli.show import duration
 
 
@@ -24,7 +23,7 @@ def show(where: Where, *, as_json: bool) -> None:
     table = plain_table(*headings, left=("stream", "group", ""))
     for group in found:
         table.add_row(*_row(group))
-    Console(highlight=False).print(table if found else "no group is there yet")
+    screen().print(table if found else "no group is there yet")
 
 
 def _row(group: Group) -> list[str]:

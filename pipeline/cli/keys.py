@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import msgspec
-from rich.console import Console
 
 from pipeline.cli import looking
 from pipeline.cli.limits_view import keys as table
 from pipeline.cli.options import Where
 from pipeline.cli.place import find
+from pipeline.cli.plain_table import screen
 from pipeline.errors import StartError
 
 
@@ -29,7 +29,7 @@ def run(where: Where, *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.encode(reports).decode())
     else:
-        Console(highlight=False).print(table(reports))
+        screen().print(table(reports))
 
 
 def revive(where: Where, names: Sequence[str], *, as_json: bool) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from rich.console import Console
 from rich.markup import escape
 
 from pipeline import clock
@@ -15,7 +14,7 @@ from pipeline.cli.batches import DONE, FAILED, INTERRUPTED, NOTHING, Pace, each,
 from pipeline.cli.dead_view import complain
 from pipeline.cli.options import Where
 from pipeline.cli.place import Place, find
-from pipeline.cli.plain_table import plain_table
+from pipeline.cli.plain_table import plain_table, screen
 from pipeline.cli.show import duration, rung_name
 from pipeline.streams.link import Link
 from pipeline.streams.rungs import PROMOTE_BATCH, Climber, ClimberFilter, Rungs, Standing
@@ -114,7 +113,7 @@ def tell(climbers: Sequence[Climber], *, as_json: bool) -> None:
             escape(one.tenant),
             escape(one.cause),
         )
-    Console(highlight=False).print(table)
+    screen().print(table)
 
 
 async def chosen(rungs: Rungs, wanted: ClimberFilter) -> list[Climber]:

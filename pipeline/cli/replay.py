@@ -17,7 +17,7 @@ from pipeline.catalog import Catalog
 from pipeline.cli import looking
 from pipeline.cli.options import Where
 from pipeline.cli.place import Place, find
-from pipeline.cli.plain_table import plain_table
+from pipeline.cli.plain_table import plain_table, screen
 from pipeline.cli.show import duration
 from pipeline.errors import RedisUnavailable
 from pipeline.names import MIN_PRIORITY
@@ -194,7 +194,7 @@ def show(where: Where, *, as_json: bool) -> None:
             f"{progress.matched:,}",
             escape(_said(progress.asked)),
         )
-    Console(highlight=False).print(table if found else "no replay is known")
+    screen().print(table if found else "no replay is known")
 
 
 def _known(spot: Place) -> list[Progress]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import msgspec
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -13,7 +13,7 @@ from pipeline import clock
 from pipeline.cli import limits_view
 from pipeline.cli.options import Where
 from pipeline.cli.place import find
-from pipeline.cli.plain_table import plain_table
+from pipeline.cli.plain_table import plain_table, screen
 from pipeline.cli.show import duration, rung_name
 from pipeline.cli.status import MAX_COUNTED, Status, Stream, read
 from pipeline.streams.rungs import Rung
@@ -45,7 +45,7 @@ def _print(status: Status, *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.encode(status).decode(), flush=True)
     else:
-        Console(highlight=False).print(view(status))
+        screen().print(view(status))
 
 
 def view(status: Status) -> RenderableType:
