@@ -54,10 +54,13 @@ class Cancels:
                 raise Cancelled("The request was cancelled before its call.")
 
     async def notice(self, counter: bytes | None) -> None:
-        """Hear how many requests have been cancelled; look for ours if that has changed."""
+        """Hear how many requests have been cancelled; look for ours if that has changed.
+
+        Raises `LinkError`; then the next notice looks again.
+        """
         if counter == self._counter:
             return
-        self._counter, self._seen = counter, clock.now()
+        self._seen = clock.now()
         ids = list(self._calls)
         marks = [self._link.call("HEXISTS", self._names.record(one), "cancel") for one in ids]
         for request_id, is_marked in zip(ids, await asyncio.gather(*marks), strict=True):
@@ -65,3 +68,4 @@ class Cancels:
             if is_marked and task and request_id not in self._hit:
                 self._hit.add(request_id)
                 task.cancel()
+        self._counter = counter
