@@ -2,12 +2,17 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final, TypeVar
 
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
 from pipeline import clock
-from pipeline.cli.dead_view import bar
 from pipeline.cli.place import Place
 from pipeline.errors import RedisUnavailable
 from pipeline.streams.link import Link, LinkError
@@ -19,6 +24,50 @@ DONE, FAILED, NOTHING, INTERRUPTED = 0, 1, 3, 130
 
 #: Batches a second of what has a rate: as smooth as it need be.
 _BATCHES_A_SECOND: Final = 10
+
+
+class How(msgspec.Struct, frozen=True, kw_only=True):
+    """How something is done to many requests or letters."""
+
+    dry_run: bool = False
+    #: So many a second; 0: as fast as it goes.
+    rate: float = 0.0
+    #: Whether nobody is asked before.
+    sure: bool = False
+    as_json: bool = False
+
+
+def complain(text: str) -> None:
+    """Say on stderr what could not be done."""
+    print(f"sluice: {text}", file=sys.stderr)
+
+
+class Bar:
+    """How far a command has come, on stderr; nothing where that is no terminal."""
+
+    def __init__(self, bars: Bars, task: TaskID) -> None:
+        self._bars = bars
+        self._task = task
+
+    def advance(self, count: int) -> None:
+        """Go on."""
+        self._bars.advance(self._task, count)
+
+
+@contextmanager
+def bar(total: int, doing: str) -> Iterator[Bar]:
+    """Show a bar while something is done to so many."""
+    console = Console(stderr=True)
+    bars = Bars(
+        *(TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        # What is printed meanwhile would come to stderr, too.
+        redirect_stdout=sys.stdout.isatty(),
+    )
+    with bars:
+        yield Bar(bars, bars.add_task(doing, total=total))
 
 
 @asynccontextmanager

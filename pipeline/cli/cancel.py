@@ -11,9 +11,18 @@ from rich.markup import escape
 
 from pipeline import clock
 from pipeline import event as events
-from pipeline.cli.batches import DONE, FAILED, INTERRUPTED, NOTHING, Pace, each, linked
-from pipeline.cli.dead_view import complain
-from pipeline.cli.ladder import How, chosen, follow_clock, rungs_of
+from pipeline.cli.batches import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    NOTHING,
+    How,
+    Pace,
+    complain,
+    each,
+    linked,
+)
+from pipeline.cli.ladder import chosen, follow_clock, rungs_of
 from pipeline.cli.options import Where
 from pipeline.cli.place import Place, find
 from pipeline.cli.plain_table import plain_table, screen

@@ -151,6 +151,7 @@ def replay(
     the same command goes on with the rest.
     """
     from pipeline.cli import dead
+    from pipeline.cli.batches import How
     from pipeline.cli.dead_changes import read_changes
     from pipeline.cli.dead_choice import Choice
 
@@ -165,7 +166,7 @@ def replay(
     )
     choice.require()
     changes = read_changes(settings or (), to_model, None)
-    how = dead.How(dry_run=dry_run, rate=rate, as_json=as_json)
+    how = How(dry_run=dry_run, rate=rate, as_json=as_json)
     raise typer.Exit(dead.replay(Where(config, redis_url, namespace), choice, changes, how))
 
 
@@ -210,6 +211,7 @@ def purge(
 ) -> None:
     """Delete dead letters and their bodies for good; the requests' records stay as long as ever."""
     from pipeline.cli import dead
+    from pipeline.cli.batches import How
     from pipeline.cli.dead_choice import Choice
 
     choice = Choice(
@@ -222,5 +224,5 @@ def purge(
         everything=everything,
     )
     choice.require()
-    how = dead.How(dry_run=dry_run, sure=sure, as_json=as_json)
+    how = How(dry_run=dry_run, sure=sure, as_json=as_json)
     raise typer.Exit(dead.purge(Where(config, redis_url, namespace), choice, how))

@@ -72,7 +72,7 @@ def cancel(
     when nobody is meant.
     """
     from pipeline.cli import cancel as command
-    from pipeline.cli.ladder import How
+    from pipeline.cli.batches import How
 
     by_filter = any((model, tenant, status, since))
     if bool(ids) == by_filter:
@@ -137,11 +137,12 @@ def promote(
     when none of those named was there, 3 when nobody is meant.
     """
     from pipeline.cli import ladder as command
+    from pipeline.cli.batches import How
     from pipeline.streams.rungs import ClimberFilter
 
     by_filter = any((model, tenant, cause, rung, everything))
     if bool(ids) == by_filter:
         raise typer.BadParameter("name requests, give a filter such as --model, or say --all")
     wanted = ClimberFilter(model=model, tenant=tenant, cause=cause, rung=rung)
-    how = command.How(dry_run=dry_run, rate=rate, as_json=as_json)
+    how = How(dry_run=dry_run, rate=rate, as_json=as_json)
     raise typer.Exit(command.promote(Where(config, redis_url, namespace), ids or (), wanted, how))

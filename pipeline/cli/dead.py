@@ -4,10 +4,9 @@ What was done before Ctrl-C stays done; the same command again goes on with the 
 """
 
 import asyncio
-import signal
+import functools
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -15,8 +14,9 @@ import typer
 
 from pipeline import clock
 from pipeline.cli import dead_view as view
+from pipeline.cli.batches import DONE, FAILED, INTERRUPTED, NOTHING, How, Pace, complain, each
 from pipeline.cli.dead_choice import PAGE, Choice, Desk, opened
-from pipeline.cli.dead_view import Counts, complain
+from pipeline.cli.dead_view import Counts
 from pipeline.cli.options import Where
 from pipeline.cli.plain_table import screen
 from pipeline.streams.dead.changes import Changes, obstacle
@@ -24,25 +24,8 @@ from pipeline.streams.dead.letter import Letter, summary
 from pipeline.streams.dead.letters import PURGE_BATCH
 from pipeline.streams.dead.redriving import MAX_BATCH, Replayed
 
-#: How the commands end.
-DONE, FAILED, NOTHING, INTERRUPTED = 0, 1, 3, 130
-
-#: Batches a second of a replay with a rate: as smooth as it need be.
-_BATCHES_A_SECOND: Final = 10
-
 #: Refusals that are told one by one.
 _MOST_TOLD: Final = 20
-
-
-class How(msgspec.Struct, frozen=True, kw_only=True):
-    """How something is done to many letters."""
-
-    dry_run: bool = False
-    #: Letters a second; 0: as fast as it goes.
-    rate: float = 0.0
-    #: Whether nobody is asked before a purge.
-    sure: bool = False
-    as_json: bool = False
 
 
 class _Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +33,8 @@ class _Work(msgspec.Struct, frozen=True, kw_only=True):
 
     entries: list[str]
     do: Callable[[Desk, list[str]], Awaitable[None]]
-    size: int
+    #: At once, at the most.
+    most: int
     #: Letters a second; 0: as fast as it goes.
     rate: float = 0.0
 
@@ -147,10 +131,7 @@ async def _replay(where: Where, choice: Choice, changes: Changes | None, how: Ho
         for told in await desk.letters.replay(letters, changes=changes):
             _tell(told, counts, as_json=how.as_json, named=bool(choice.references))
 
-    size = MAX_BATCH
-    if how.rate:
-        size = max(1, min(MAX_BATCH, int(how.rate / _BATCHES_A_SECOND)))
-    work = _Work(entries=entries, do=replay_batch, size=size, rate=how.rate)
+    work = _Work(entries=entries, do=replay_batch, most=MAX_BATCH, rate=how.rate)
     ended = await _carry_out(where, work, counts, as_json=how.as_json)
     return FAILED if ended == DONE and (counts.refused or missing) else ended
 
@@ -174,7 +155,7 @@ async def _purge(where: Where, entries: list[str], how: How) -> int:
         counts.purged += purged
         counts.gone += len(batch) - purged
 
-    work = _Work(entries=entries, do=purge_batch, size=PURGE_BATCH)
+    work = _Work(entries=entries, do=purge_batch, most=PURGE_BATCH)
     ended = await _carry_out(where, work, counts, as_json=how.as_json)
     if how.as_json:
         print(msgspec.json.encode({"purged": counts.purged, "gone": counts.gone}).decode())
@@ -211,8 +192,8 @@ async def _edit(
             return FAILED
         told = await desk.letters.replay([edited]) if replays else []
     counts = Counts()
-    for each in told:
-        _tell(each, counts, as_json=as_json, named=True)
+    for one in told:
+        _tell(one, counts, as_json=as_json, named=True)
     if not replays and as_json:
         print(msgspec.json.encode(summary(edited)).decode())
     elif not replays:
@@ -226,48 +207,11 @@ async def _carry_out(where: Where, work: _Work, counts: Counts, *, as_json: bool
     finished = False
     try:
         async with opened(where, Choice()) as desk:
-            with _stopping() as stop, view.bar(len(work.entries), "letters") as bar:
-                finished = await _go_through(desk, work, stop, bar)
+            do = functools.partial(work.do, desk)
+            finished = await each(work.entries, Pace(work.rate, work.most), do, "letters")
     finally:
         if not as_json:
             print(f"{'Done' if finished else 'Interrupted'}: {counts}", flush=True)
         if not finished:
             complain("what was done stays done; the same command again goes on with the rest")
     return DONE if finished else INTERRUPTED
-
-
-async def _go_through(desk: Desk, work: _Work, stop: asyncio.Event, bar: view.Bar) -> bool:
-    """Do the work batch by batch, no faster than told; whether to the end."""
-    begun = clock.monotonic()
-    for at in range(0, len(work.entries), work.size):
-        if work.rate:
-            await _wait(stop, begun + at / work.rate - clock.monotonic())
-        if stop.is_set():
-            return False
-        batch = work.entries[at : at + work.size]
-        await work.do(desk, batch)
-        bar.advance(len(batch))
-    return True
-
-
-async def _wait(stop: asyncio.Event, pause_s: float) -> None:
-    with suppress(TimeoutError):
-        if pause_s > 0:
-            await asyncio.wait_for(stop.wait(), pause_s)
-
-
-@contextmanager
-def _stopping() -> Iterator[asyncio.Event]:
-    """Let the first Ctrl-C end the work after its batch; the second ends the command at once."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def end() -> None:
-        stop.set()
-        loop.remove_signal_handler(signal.SIGINT)
-
-    loop.add_signal_handler(signal.SIGINT, end)
-    try:
-        yield stop
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)

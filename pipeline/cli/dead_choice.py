@@ -9,12 +9,13 @@ import msgspec
 import typer
 
 from pipeline.cli import looking
+from pipeline.cli.batches import linked
 from pipeline.cli.options import Where
 from pipeline.cli.place import Place, find
-from pipeline.errors import BadRequest, RedisUnavailable
+from pipeline.errors import BadRequest
 from pipeline.streams.dead.letter import Letter, LetterFilter
 from pipeline.streams.dead.letters import Letters
-from pipeline.streams.link import Link, LinkError
+from pipeline.streams.link import Link
 from pipeline.times import parse_time
 
 #: Letters that are asked for at once.
@@ -112,12 +113,6 @@ async def opened(where: Where, choice: Choice) -> AsyncIterator[Desk]:
     place = find(where)
     with place.client() as client:
         wanted = choice.read(looking.follow_clock(client, place.names))
-    link = Link(place.redis_url, name="sluice-dead")
-    try:
-        await link.open()
+    async with linked(place) as link:
         letters = Letters(link, place.names, dead_s=place.settings.retention.dead_s)
         yield Desk(letters, wanted, place, link)
-    except (LinkError, RedisUnavailable) as error:
-        raise RedisUnavailable(f"Redis at {place.shown_url}: {error}") from None
-    finally:
-        await link.close()

@@ -1,15 +1,11 @@
-"""How dead letters and what became of them look: tables, a letter's page, a bar on a terminal."""
+"""How dead letters and what became of them look: tables, and a letter's page."""
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 from rich.table import Table
 
 from pipeline import clock
@@ -44,34 +40,6 @@ class Counts(msgspec.Struct):
     def __str__(self) -> str:
         counts = [(getattr(self, name), name) for name in self.__struct_fields__]
         return ", ".join(f"{count} {name}" for count, name in counts if count) or "nothing"
-
-
-class Bar:
-    """How far a command has come, on stderr; nothing where that is no terminal."""
-
-    def __init__(self, bars: Bars, task: TaskID) -> None:
-        self._bars = bars
-        self._task = task
-
-    def advance(self, count: int) -> None:
-        """Go on."""
-        self._bars.advance(self._task, count)
-
-
-@contextmanager
-def bar(total: int, doing: str) -> Iterator[Bar]:
-    """Show a bar while something is done to so many letters."""
-    console = Console(stderr=True)
-    bars = Bars(
-        *(TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-        # What is printed meanwhile would come to stderr, too.
-        redirect_stdout=sys.stdout.isatty(),
-    )
-    with bars:
-        yield Bar(bars, bars.add_task(doing, total=total))
 
 
 def listing(letters: Sequence[Letter], now: float) -> Table:
@@ -122,9 +90,7 @@ def _facts(told: Summary, letter: Letter, body: bytes) -> Iterator[tuple[str, st
         "died": clock.rfc3339(told.at),
         "calls": str(told.attempts or ""),
         "climbed": ", ".join(f"{rung} s" for rung in told.climbed),
-        "delivered": "a part of an answer: its replay gets an id of its own"
-        if told.delivered
-        else "",
+        "delivered": _DELIVERED if told.delivered else "",
         "replay of": told.replay_of,
         "edited": "; ".join(f"{', '.join(e.changed)} at {clock.rfc3339(e.at)}" for e in told.edits),
         "body": _body(letter, body),
@@ -151,8 +117,3 @@ def _journey(lines: Sequence[Line], created: float) -> Table:
 def as_shown(letter: Letter, body: bytes) -> Shown:
     """Give a letter's page for programs."""
     return Shown(letter=summary(letter, whole=True), body=msgspec.Raw(body or b"null"))
-
-
-def complain(text: str) -> None:
-    """Say on stderr what could not be done."""
-    print(f"sluice: {text}", file=sys.stderr)

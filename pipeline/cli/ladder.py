@@ -10,8 +10,17 @@ from rich.markup import escape
 from pipeline import clock
 from pipeline.catalog import Catalog
 from pipeline.cli import looking
-from pipeline.cli.batches import DONE, FAILED, INTERRUPTED, NOTHING, Pace, each, linked
-from pipeline.cli.dead_view import complain
+from pipeline.cli.batches import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    NOTHING,
+    How,
+    Pace,
+    complain,
+    each,
+    linked,
+)
 from pipeline.cli.options import Where
 from pipeline.cli.place import Place, find
 from pipeline.cli.plain_table import plain_table, screen
@@ -25,17 +34,6 @@ PAGE: Final = 200
 #: Pause before looking again whether the gate has emptied, and how long until that is strange.
 _FULL_S: Final = 0.05
 _STRANGE_S: Final = 5.0
-
-
-class How(msgspec.Struct, frozen=True, kw_only=True):
-    """How something is done to many requests."""
-
-    dry_run: bool = False
-    #: Requests a second; 0: as fast as it goes.
-    rate: float = 0.0
-    #: Whether nobody is asked before.
-    sure: bool = False
-    as_json: bool = False
 
 
 class Promoted(msgspec.Struct, kw_only=True):
