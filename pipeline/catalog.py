@@ -21,6 +21,7 @@ from pipeline.settings.load import (
     DeploymentSettings,
     Limits,
     ModelSettings,
+    Price,
     ProviderSettings,
     Secret,
     Settings,
@@ -44,6 +45,13 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     weight: int = 1
     #: Its own limits, without the provider's.
     limits: Limits = Limits()
+    price: Price | None = None
+    #: Most tokens of prompt and answer together; none: unknown.
+    context_tokens: int | None = None
+    vision: bool | None = None
+    tools: bool | None = None
+    #: Length of its embeddings; none: unknown.
+    vector_size: int | None = None
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,6 +212,11 @@ def _deployed(deployment_id: str, listed: DeploymentSettings) -> Deployment:
         model=listed.model,
         weight=listed.weight,
         limits=listed.limits,
+        price=listed.price,
+        context_tokens=listed.context_tokens,
+        vision=listed.vision,
+        tools=listed.tools,
+        vector_size=listed.vector_size,
     )
 
 

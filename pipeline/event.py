@@ -18,6 +18,8 @@ INLINE_BYTES: Final = 4096
 
 Facts = dict[str, str | int | float | bool]
 Operation = Literal["chat", "embeddings"]
+#: What a deployment has to be able to do for a request.
+Need = Literal["vision", "tools"]
 Status = Literal["queued", "waiting", "running", "retrying", "completed", "failed", "cancelled"]
 ENDED: Final[frozenset[str]] = frozenset({"completed", "failed", "cancelled"})
 
@@ -44,6 +46,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
+    #: Of the prompt's tokens, those that the provider had cached.
+    cached_tokens: int = 0
+    #: Of the answer's tokens, those that nobody sees.
+    reasoning_tokens: int = 0
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -51,8 +57,12 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     #: `provider/model`, unique in the catalog.
     deployment: str
-    #: Candidates of one rank are equals, of which the least busy is taken; lower ranks go first.
+    #: Lower ranks go first; candidates of one rank are equals, of which the strategy chooses.
     rank: int = 0
+    #: How to choose within the rank, as the settings name it; empty: the least busy.
+    strategy: str = ""
+    #: For the strategy `weighted`.
+    weight: int = 1
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -95,6 +105,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     #: Most tokens that the answer may have, as the client said; 0: it did not.
     output_tokens: int = 0
     session: str = ""
+    #: What the requests have in common that are to go to one deployment, hashed; empty: nothing.
+    sticky: str = ""
+    #: What its deployment has to be able to do.
+    needs: tuple[Need, ...] = ()
+    #: As how many calls it counts in a provider's requests per minute.
+    calls: float = 1.0
     #: Callback stream that is to hear the result.
     reply_to: str = ""
     #: Echoed in the callback.
@@ -128,6 +144,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     #: Which of the reply's generations counts.
     generation: int = 0
     usage: Usage | None = None
+    #: US dollars of all its calls, as far as prices are known.
+    cost: float = 0.0
     finish_reason: str = ""
     failure: Failure | None = None
     status: Status = "queued"

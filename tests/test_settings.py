@@ -12,15 +12,8 @@ from hypothesis import strategies as st
 from pipeline.settings.decode import decode
 from pipeline.settings.file import interpolate
 from pipeline.settings.load import Settings, is_loopback, load
-from pipeline.settings.schema import (
-    DeploymentSettings,
-    GatewaySettings,
-    ModelSettings,
-    ProviderSettings,
-    Sections,
-    Timeouts,
-    WorkersSettings,
-)
+from pipeline.settings.models import DeploymentSettings, ModelSettings, ProviderSettings, Timeouts
+from pipeline.settings.schema import GatewaySettings, Sections, WorkersSettings
 
 type_text = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=30)
 

@@ -145,6 +145,9 @@ async def _request(event: Event, means: Means) -> ProviderCall:
             idle_s=provider.timeout.idle_s,
             total_s=provider.timeout.total_s,
         ),
+        headers=tuple((name, text.reveal()) for name, text in provider.headers.items()),
+        api_version=provider.api_version,
+        differs=provider.differs,
         proxy=provider.proxy.reveal() if provider.proxy else "",
     )
 

@@ -11,14 +11,12 @@ from typing import Final
 
 from pipeline.settings.check_limits import LIMIT_CHECKS
 from pipeline.settings.decode import child, near
+from pipeline.settings.models import BASE_URLS, ModelSettings, ProviderSettings
 from pipeline.settings.named import Named
-from pipeline.settings.schema import (
-    BASE_URLS,
-    SERVED,
-    ModelSettings,
-    ProviderSettings,
-    Sections,
-)
+from pipeline.settings.schema import Sections
+
+#: Kinds that answer nothing without a key at their own address.
+_KEYED: Final = ("openai", "openrouter", "anthropic", "gemini")
 
 
 def relations(settings: Sections, names: Named) -> list[str]:
@@ -75,20 +73,17 @@ def _ascending(path: str, ladder: Sequence[int]) -> Iterator[str]:
 def _providers(settings: Sections, _: Named) -> Iterator[str]:
     for name, provider in settings.providers.items():
         path = child("providers", name)
-        if provider.kind not in SERVED:
-            yield f"{path}.kind: {provider.kind} is not served by this version yet"
-        else:
-            yield from _address(path, provider)
+        yield from _address(path, provider)
         if len(set(provider.keys)) < len(provider.keys):
             yield f"{path}.keys: the same key is listed twice"
 
 
 def _address(path: str, provider: ProviderSettings) -> Iterator[str]:
     home = BASE_URLS.get(provider.kind, "")
-    if provider.kind == "compatible" and not provider.base_url:
-        yield f"{path}.base_url: missing; a provider of kind compatible needs one"
+    if provider.kind in ("compatible", "azure") and not provider.base_url:
+        yield f"{path}.base_url: missing; a provider of kind {provider.kind} needs one"
     at_home = provider.base_url.rstrip("/") in ("", home)
-    if provider.kind in ("openai", "openrouter") and at_home and not provider.keys:
+    if provider.kind in _KEYED and at_home and not provider.keys:
         yield f"{path}.keys: none is set, and {home} answers nothing without one"
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from pipeline.settings.decode import child, near
+from pipeline.settings.models import Limits
 from pipeline.settings.named import Named
-from pipeline.settings.schema import Limits, Sections
+from pipeline.settings.schema import Sections
 from pipeline.settings.secret import ID_DIGITS
 
 #: In a tenant's limits, this stands for each that is not named.

@@ -36,6 +36,10 @@ ModelName = Annotated[
 HeaderName = Annotated[
     str, Meta(pattern=r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", description="a header's name")
 ]
+ApiVersion = Annotated[
+    str,
+    Meta(pattern=r"[A-Za-z0-9.-]{0,40}", description='a version such as "2024-10-21"'),
+]
 Host = Annotated[str, Meta(pattern=r"[A-Za-z0-9.:_-]+", description="a host name or address")]
 #: A path is appended to it, and it is shown: no user, password, query or fragment.
 HttpUrl = Annotated[

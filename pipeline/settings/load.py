@@ -14,20 +14,27 @@ from pipeline.errors import SettingsError
 from pipeline.settings import env as environment
 from pipeline.settings.check import is_loopback, relations
 from pipeline.settings.decode import Text, decode
+from pipeline.settings.differences import Differences
 from pipeline.settings.file import Tree, read
+from pipeline.settings.models import (
+    BASE_URLS,
+    BreakerSettings,
+    DeploymentSettings,
+    Limits,
+    ModelSettings,
+    Price,
+    ProviderSettings,
+    Strategy,
+    Timeouts,
+)
 from pipeline.settings.named import Named, named
 from pipeline.settings.schema import (
-    BASE_URLS,
     DEFAULT_REDIS_URL,
     AdminSettings,
-    DeploymentSettings,
     DurabilitySettings,
     GateSettings,
     GatewaySettings,
     IdempotencySettings,
-    Limits,
-    ModelSettings,
-    ProviderSettings,
     RedisSettings,
     ReserveSettings,
     RetentionSettings,
@@ -38,7 +45,6 @@ from pipeline.settings.schema import (
     TelemetrySettings,
     TenantLimits,
     TenantSettings,
-    Timeouts,
     Window,
     WorkersSettings,
 )
@@ -49,13 +55,16 @@ __all__ = [
     "DEFAULT_REDIS_URL",
     "AdminSettings",
     "ApiKey",
+    "BreakerSettings",
     "DeploymentSettings",
+    "Differences",
     "DurabilitySettings",
     "GateSettings",
     "GatewaySettings",
     "IdempotencySettings",
     "Limits",
     "ModelSettings",
+    "Price",
     "ProviderSettings",
     "RedisSettings",
     "RedisUrl",
@@ -66,6 +75,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SimulateSettings",
+    "Strategy",
     "TelemetrySettings",
     "TenantLimits",
     "TenantSettings",

@@ -1,7 +1,7 @@
 """The settings' structs: every key, its default, its unit and the range it may have.
 
-They are decoded by `decode` and made whole by `load`, through which all others
-reach them. Relations between keys are in `check`.
+Those of providers and models are in `models`. They are decoded by `decode` and made whole by
+`load`, through which all others reach them. Relations between keys are in `check`.
 """
 
 from collections.abc import Mapping
@@ -25,32 +25,8 @@ from pipeline.settings.fields import (
     Share,
     WholeSeconds,
 )
-from pipeline.settings.secret import ApiKey, ProxyUrl, RedisUrl, TokenHash
-
-Kind = Literal[
-    "openai",
-    "azure",
-    "anthropic",
-    "gemini",
-    "openrouter",
-    "ollama",
-    "vllm",
-    "compatible",
-    "simulated",
-]
-#: Kinds whose wire form is OpenAI's, which is the one that this version speaks.
-SERVED: Final[frozenset[Kind]] = frozenset(
-    {"openai", "openrouter", "ollama", "vllm", "compatible", "simulated"}
-)
-#: Where a kind is to be found unless `base_url` says otherwise.
-BASE_URLS: Final[Mapping[Kind, str]] = {
-    "openai": "https://api.openai.com/v1",
-    "openrouter": "https://openrouter.ai/api/v1",
-    "ollama": "http://127.0.0.1:11434/v1",
-    "vllm": "http://127.0.0.1:8000/v1",
-}
-#: Kinds whose quotas are the account's, not each key's.
-_ACCOUNT_QUOTAS: Final[frozenset[Kind]] = frozenset({"openai", "azure", "anthropic", "gemini"})
+from pipeline.settings.models import ModelSettings, ProviderSettings
+from pipeline.settings.secret import RedisUrl, TokenHash
 
 DEFAULT_REDIS_URL: Final = "redis://127.0.0.1:6379/0"
 
@@ -171,18 +147,6 @@ class AdminSettings(Section, frozen=True, kw_only=True):
     tokens: tuple[TokenHash, ...] = ()
 
 
-class Limits(Section, frozen=True, kw_only=True):
-    """What a provider allows us; absent: no limit."""
-
-    rpm: Count | None = None
-    #: Requests that may go at once; absent: a second's worth, at least 1.
-    burst: Count | None = None
-    tpm: Count | None = None
-    rpd: Count | None = None
-    tpd: Count | None = None
-    concurrency: Count | None = None
-
-
 class Window(Section, frozen=True, kw_only=True):
     """So many requests in any so many seconds."""
 
@@ -199,62 +163,6 @@ class TenantLimits(Section, frozen=True, kw_only=True):
     tpd: Annotated[int, Meta(ge=0)] | None = None
     concurrency: Annotated[int, Meta(ge=0)] | None = None
     window: Window | None = None
-
-
-class Timeouts(Section, frozen=True, kw_only=True):
-    """How long a provider call may take, in all its parts."""
-
-    connect_s: Seconds = 5
-    first_byte_s: Seconds = 120
-    idle_s: Seconds = 60
-    total_s: Seconds = 300
-
-
-class ProviderSettings(Section, frozen=True, kw_only=True):
-    """Who makes an API: its address, keys and what it allows."""
-
-    kind: Kind
-    #: Never empty once loaded, and without a slash at its end.
-    base_url: HttpUrl = ""
-    keys: tuple[ApiKey, ...] = ()
-    limits: Limits = Limits()
-    #: Whether `limits` hold for each key or over all; absent: as this kind counts.
-    limits_per: Literal["key", "account"] | None = None
-    cooldown_s: Pause = 60
-    proxy: ProxyUrl | None = None
-    timeout: Timeouts = Timeouts()
-    #: Whether `provider/model` may be asked for with any model name.
-    any_model: bool = False
-
-    @property
-    def shares_limits(self) -> bool:
-        """Whether the limits hold over all keys."""
-        if len(self.keys) <= 1:
-            return True
-        return (self.limits_per or ("key", "account")[self.kind in _ACCOUNT_QUOTAS]) == "account"
-
-
-class DeploymentSettings(Section, frozen=True, kw_only=True):
-    """A model at a provider."""
-
-    provider: Name
-    model: ModelName
-    weight: Count = 1
-    limits: Limits = Limits()
-
-
-class ModelSettings(Section, frozen=True, kw_only=True):
-    """A model as clients name it."""
-
-    strategy: Literal["order", "weighted", "round_robin", "least_busy", "latency", "cost"] = "order"
-    deployments: tuple[DeploymentSettings, ...] = ()
-    #: Other models of ours, tried in this order after the deployments.
-    fallbacks: tuple[ModelName, ...] = ()
-    on_limit: Literal["wait", "refuse"] = "wait"
-    #: Seconds of each rung, ascending; absent: those of `ladder`.
-    ladder: tuple[WholeSeconds, ...] | None = None
-    #: By how much a rung may be shorter than the provider's hint.
-    hint_tolerance_s: Pause = 0
 
 
 class RetentionSettings(Section, frozen=True, kw_only=True):

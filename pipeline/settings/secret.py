@@ -74,6 +74,14 @@ class ApiKey(Secret):
     expected = "a key of printable ASCII characters without spaces"
 
 
+class HeaderText(Secret):
+    """A header's value, which may be a key."""
+
+    __slots__ = ()
+    pattern = re.compile(r"[ -~]{1,2048}")
+    expected = "up to 2048 printable ASCII characters"
+
+
 class TokenHash(Secret):
     """The hash of a tenant's bearer token."""
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from pipeline.settings.decode import child
-from pipeline.settings.schema import ModelSettings, Settings, TelemetrySettings
+from pipeline.settings.models import ModelSettings
+from pipeline.settings.schema import Settings, TelemetrySettings
 
 #: The routing strategies that are acted on.
 _STRATEGIES: Final = ("order", "least_busy")

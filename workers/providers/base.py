@@ -13,6 +13,7 @@ import msgspec
 from pipeline.errors import UpstreamError
 from pipeline.event import Operation, Usage
 from pipeline.limits.seen import Seen
+from pipeline.settings.load import Differences
 
 #: Kinds of provider that speak OpenAI's form.
 OPENAI_KINDS: Final = ("openai", "compatible", "ollama", "vllm", "openrouter", "simulated")
@@ -49,6 +50,10 @@ class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):
     timeout: Timeouts = Timeouts()
     #: Headers beyond the usual; they win over ours.
     headers: tuple[tuple[str, str], ...] = ()
+    #: Azure's version of its API; empty: the v1 form.
+    api_version: str = ""
+    #: In what a provider of kind `compatible` differs.
+    differs: Differences = Differences()
     #: Proxy to go through, secret as it may hold a password; empty: none.
     proxy: str = ""
 
