@@ -24,6 +24,8 @@ Status = Literal["queued", "waiting", "running", "retrying", "completed", "faile
 ENDED: Final[frozenset[str]] = frozenset({"completed", "failed", "cancelled"})
 
 NO_BODY: Final = msgspec.Raw(b"")
+#: The hop whose lines tell of provider calls.
+_CALL: Final = "call"
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,6 +52,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cached_tokens: int = 0
     #: Of the answer's tokens, those that nobody sees.
     reasoning_tokens: int = 0
+    #: US dollars for these tokens, as the provider or our prices say; none: unknown.
+    cost: float | None = None
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -79,7 +83,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 
     id: str
     operation: Operation = "chat"
-    #: The model as the client named it.
+    #: The model as the client named it; of an alias route makes the model's own name.
     model: str
     #: The client's body as it came, or empty where it was stored under the request's key.
     body: msgspec.Raw = NO_BODY
@@ -167,6 +171,25 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
         return self.body is not NO_BODY and len(memoryview(self.body)) > 0
 
 
+class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the headers of an answer tell of its way; as the head of a stream, of the way so far."""
+
+    #: That of the latest call.
+    deployment: str = ""
+    #: The model that the upstream says it used.
+    model: str = ""
+    #: Provider calls begun.
+    attempts: int = 0
+    #: Those of them that were begun at deployments of other models than the named one.
+    fallbacks: int = 0
+    #: Waited for capacity, on the ladder and before retries.
+    queue_ms: float = 0.0
+    #: Spent in provider calls; in a stream's head, up to the first token.
+    provider_ms: float = 0.0
+    #: US dollars of all calls; none: unknown.
+    cost: float | None = None
+
+
 class Closing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last entry of a reply: how the request ended."""
 
@@ -177,6 +200,41 @@ class Closing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     finish_reason: str = ""
     usage: Usage | None = None
     failure: Failure | None = None
+    #: None: no provider was called, and nothing was waited for.
+    summary: Summary | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A provider call as an error tells of it."""
+
+    deployment: str
+    cause: str = ""
+    #: The HTTP status with which it would have ended the request; 0: it was answered.
+    status: int = 0
+    error: str = ""
+    call_ms: float = 0.0
+    leg: int = 1
+
+
+def attempts(event: Event, *latest: Facts) -> list[Attempt]:
+    """List an event's calls by its journal, and those of which only the facts are there yet."""
+    listed: list[Attempt] = []
+    leg = 1
+    facts_of_all = [line.facts for line in event.journal if line.hop == _CALL]
+    for facts in (*facts_of_all, *latest):
+        if "call_ms" in facts:
+            listed.append(
+                Attempt(
+                    deployment=str(facts.get("deployment", "")),
+                    cause=str(facts.get("cause", "")),
+                    status=int(facts.get("status", 0)) if "cause" in facts else 0,
+                    error=str(facts.get("error", "")),
+                    call_ms=float(facts["call_ms"]),
+                    leg=leg,
+                )
+            )
+        leg += "rung" in facts
+    return listed
 
 
 _decoder = msgspec.json.Decoder(Event)

@@ -72,8 +72,7 @@ async def call(event: Event, *, means: Means) -> Outcome:
         facts["call_ms"] = _ms_since(start)
         return await _failed(event, error, means, writer, facts)
     facts["call_ms"] = _ms_since(start)
-    since_head_ms = float(facts["call_ms"]) - float(facts.get("first_delta_ms", facts["call_ms"]))
-    settled = means.admission.settle(event, settling.answered(reply, since_head_ms / 1000))
+    settled = means.admission.settle(event, settling.answered(reply, facts))
     if writer.refused and event.attempts < _MOST_SUPERSEDED:
         # Others run it, and this transition is refused; or Redis has forgotten that it was run
         # before, and the next attempt's deltas are later ones than those that stand there.
@@ -181,7 +180,7 @@ async def _failed(
     event = msgspec.structs.replace(event, deltas=writer.place)
     outcome = remedy.after(event, failure, facts, means.catalog, means.retry)
     asks_again = isinstance(outcome, Forward)
-    end = settling.failed(event, error, means.catalog, deltas=writer.place, asks_again=asks_again)
+    end = settling.failed(event, error, means.catalog, facts, asks_again=asks_again)
     if end.rest_s:
         facts["rest_s"] = end.rest_s
     settled = means.admission.settle(event, end)

@@ -11,7 +11,7 @@ from pipeline.flow import CALL, GATE
 from pipeline.ladder import climb_or_die, may_climb
 from pipeline.limits import refusals
 from pipeline.limits.admission import Admission
-from pipeline.limits.tickets import Refusal, Verdict, Waiting
+from pipeline.limits.tickets import Granted, Refusal, Verdict, Waiting
 from pipeline.outcome import Die, Forward, Outcome, Wait
 from workers.deadline import overdue
 
@@ -40,8 +40,7 @@ async def gate(event: Event, *, admission: Admission, catalog: Catalog) -> Outco
         return Die(event, error.failure())
     match verdict:
         case Lease():
-            admitted = msgspec.structs.replace(event, lease=verdict)
-            return Forward(admitted, CALL, {"deployment": verdict.deployment, "key": verdict.key})
+            return _admit(event, verdict)
         case Waiting():
             return _waits(event, verdict, admission, catalog)
         case Refusal():
@@ -63,6 +62,18 @@ async def _admitted(event: Event, admission: Admission, catalog: Catalog) -> tup
         # While it climbed, a deployment of its plan has left the configuration.
         event = msgspec.structs.replace(event, plan=catalog.candidates(event.model), tried=())
         return event, await admission.admit(event)
+
+
+def _admit(event: Event, lease: Lease) -> Outcome:
+    """Send an event to its call; what only the journal is to know of its lease stays behind."""
+    facts: Facts = {"deployment": lease.deployment, "key": lease.key}
+    if isinstance(lease, Granted):
+        told = {
+            "chosen_by": lease.chosen_by, "scores": lease.scores, "passed_over": lease.passed_over,
+        }  # fmt: skip
+        facts |= {name: text for name, text in told.items() if text}
+        lease = Lease(deployment=lease.deployment, key=lease.key)
+    return Forward(msgspec.structs.replace(event, lease=lease), CALL, facts)
 
 
 def _waits(event: Event, waiting: Waiting, admission: Admission, catalog: Catalog) -> Outcome:

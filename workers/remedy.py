@@ -11,7 +11,7 @@ import msgspec
 from pipeline import clock
 from pipeline.catalog import Catalog
 from pipeline.errors import RETRYABLE, Cause, Failure
-from pipeline.event import Event, Facts
+from pipeline.event import Event, Facts, attempts
 from pipeline.flow import GATE
 from pipeline.ladder import climb_or_die, leg_lines
 from pipeline.limits.tickets import candidates
@@ -49,7 +49,7 @@ def after(
     again = msgspec.structs.replace(again, tried=(*event.tried, _deployment_of(event)))
     if candidates(again):
         return Forward(again, GATE, facts)
-    end = Die(again, _exhausted(again, failure), facts)
+    end = Die(again, _exhausted(again, failure, facts), facts)
     return climb_or_die(again, failure, end, catalog.ladder(event.model))
 
 
@@ -105,7 +105,7 @@ def _interrupted(failure: Failure) -> Failure:
     )
 
 
-def _exhausted(event: Event, last: Failure) -> Failure:
+def _exhausted(event: Event, last: Failure, facts: Facts) -> Failure:
     """Tell that every candidate has failed, and how the last one did."""
     if last.cause == "credentials":
         status, code = 502, "upstream_credentials_exhausted"
@@ -120,7 +120,7 @@ def _exhausted(event: Event, last: Failure) -> Failure:
         cause="exhausted",
         retry_after_s=last.retry_after_s,
         metadata={
-            "attempts": event.attempts,
+            "attempts": attempts(event, facts),
             "tried": list(event.tried),
             **rungs,
             "last": {"cause": last.cause, "status": last.status, "code": last.code},

@@ -4,13 +4,17 @@ from typing import Final
 
 from pipeline.catalog import Catalog
 from pipeline.errors import Cancelled, Failure, SluiceError, UpstreamError
-from pipeline.event import Event
+from pipeline.event import Event, Facts
 from pipeline.limits.seen import Limited
-from pipeline.limits.tickets import Ending, Settlement
+from pipeline.limits.tickets import Broken, Ending, Health, Settlement
 from workers.providers.base import Reply
 
 #: Causes that the client has to mend: such a request counts against its limits.
 _CLIENTS_FAULT: Final = frozenset({"bad_request", "model_not_found"})
+
+#: Causes by which a deployment shows that it lives, and that count against it.
+_ALIVE: Final = frozenset({"bad_request", "model_not_found", "rate_limited"})
+_BROKEN: Final = frozenset({"network", "timeout", "overloaded", "interrupted"})
 
 #: No hint keeps a key at rest for longer than this, in seconds.
 LONGEST_REST_S: Final = 86_400.0
@@ -19,22 +23,29 @@ LONGEST_REST_S: Final = 86_400.0
 CROWDED_REST_S: Final = 1.0
 
 
-def answered(reply: Reply, age_s: float) -> Settlement:
-    """Settle a call that was answered; the provider's headers came `age_s` ago."""
+def answered(reply: Reply, facts: Facts) -> Settlement:
+    """Settle a call that was answered, by what the journal tells of it."""
     usage = reply.usage
+    total_s = float(facts["call_ms"]) / 1000
+    first_s = float(facts["first_delta_ms"]) / 1000 if "first_delta_ms" in facts else -1.0
     return Settlement(
         ending="answered",
         prompt_tokens=usage.prompt_tokens if usage else -1,
         completion_tokens=usage.completion_tokens if usage else -1,
         seen=reply.seen,
-        age_s=age_s,
+        # The headers came with the first delta.
+        age_s=total_s - first_s if first_s >= 0 else 0.0,
+        health="alive",
+        first_s=first_s,
+        total_s=total_s,
     )
 
 
 def failed(
-    event: Event, error: SluiceError, catalog: Catalog, *, deltas: int, asks_again: bool
+    event: Event, error: SluiceError, catalog: Catalog, facts: Facts, *, asks_again: bool
 ) -> Settlement:
-    """Settle a call that failed, or was cancelled, after so many deltas."""
+    """Settle a call that failed, or was cancelled, after the event's deltas."""
+    deltas = event.deltas
     failure = error.failure()
     ending: Ending = "again" if asks_again else "failed"
     upstream = error if isinstance(error, UpstreamError) else None
@@ -53,6 +64,28 @@ def failed(
         dead=f"{failure.status} {failure.code}" if failure.cause == "credentials" else "",
         limited=upstream.limited if upstream else "",
         seen=upstream.seen if upstream else (),
+        health=_health(event, failure, catalog),
+        # It would have taken longer than that.
+        total_s=float(facts["call_ms"]) / 1000 if _was_slow(failure) and not deltas else -1.0,
+    )
+
+
+def _was_slow(failure: Failure) -> bool:
+    return failure.cause == "timeout" and failure.metadata.get("timeout") != "connect"
+
+
+def _health(event: Event, failure: Failure, catalog: Catalog) -> Health:
+    """Tell what a failure says of its deployment: who refuses is alive."""
+    if failure.cause in _ALIVE:
+        return "alive"
+    if failure.cause not in _BROKEN or event.lease is None:
+        return None
+    provider = catalog.provider(catalog.deployment(event.lease.deployment).provider)
+    breaker = provider.breaker
+    return Broken(
+        failures=breaker.failures,
+        open_ms=round(breaker.open_s * 1000),
+        max_open_ms=round(breaker.max_open_s * 1000),
     )
 
 

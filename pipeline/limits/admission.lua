@@ -9,6 +9,8 @@
 --   renew    question, deployment, key, generation of the call: recreated where it had run out
 --   resume   ticket, generation of the call: renewed only if its lease is still there
 --   alarm    ms after which the look was promised: this is it
+--   look     {deployment's scope, upstream, 1 if it is alive, failures, ms open, at the most, ms to
+--            the next look}
 --   sweep    none: looks at every room in which somebody waits
 --   revive   keys
 -- Returns  {packed answers to admit and resume, tickets woken, ms until this worker is to look
@@ -147,6 +149,9 @@ for i = 2, verb ~= 'revive' and verb ~= 'alarm' and #ARGV or 0 do
     renew(item)
   elseif verb == 'resume' then
     answers[i - 1] = resume(item)
+  elseif verb == 'look' then
+    note_look(item[1], item[3] == 1, item[4], item[5], item[6], item[7])
+    touch(item[2])
   end
 end
 serve_touched()

@@ -14,7 +14,8 @@ import redis.exceptions
 
 from pipeline import clock
 from pipeline.catalog import Catalog
-from pipeline.event import Event
+from pipeline.errors import ModelNotFound
+from pipeline.event import Candidate, Event
 from pipeline.limits.caps import VERSION, own_limits, published
 from pipeline.limits.fingerprint import fingerprints
 from pipeline.limits.mending import Mending
@@ -48,6 +49,9 @@ MOST_US: Final = 1000
 SETTLE_BATCH: Final = 16
 #: An event, each limit of ours, a candidate that is new to the call, and one that is not.
 _EVENT_US, _LIMIT_US, _FETCH_US, _KNOWN_US = 15.0, 8.0, 6.0, 0.5
+
+#: Rooms that are remembered after the configuration that they were of.
+_MOST_OLD_ROOMS: Final = 4096
 
 #: Plans are made known again after so long: Redis forgets those that nobody uses for a day.
 REGISTERED_S: Final = 3600.0
@@ -85,6 +89,8 @@ class Admission:
         self._settings = settings
         self._catalog = catalog
         self._plans = Plans(settings, catalog)
+        #: Of the configurations before, for the calls under way that began by them.
+        self._old_rooms: dict[tuple[Candidate, ...], Room] = {}
         self._registered: dict[str, float] = {}
         self._asked: list[_Asked] = []
         self._settled: list[tuple[str, bytes, asyncio.Future[None]]] = []
@@ -92,6 +98,21 @@ class Admission:
         self._settling: set[asyncio.Task[None]] = set()
         #: Tickets that are being given back: renewing one now would bring it back to life.
         self._leaving: set[str] = set()
+
+    def replace(self, settings: Settings, catalog: Catalog) -> None:
+        """Go by another configuration from now on."""
+        rooms = {**self._old_rooms, **self._plans.rooms}
+        self._old_rooms = dict(list(rooms.items())[-_MOST_OLD_ROOMS:])
+        self._settings, self._catalog = settings, catalog
+        self._plans = Plans(settings, catalog)
+
+    def has_moved(self, event: Event) -> bool:
+        """Tell whether the room in which an event waits is one of a configuration before."""
+        before = self._old_rooms.get(candidates(event))
+        try:
+            return before is None or self._plans.room(candidates(event)).name != before.name
+        except ModelNotFound:
+            return True
 
     async def publish(self) -> int:
         """Make the limits of this configuration those that hold; tells how many changed."""
@@ -149,7 +170,7 @@ class Admission:
         items: list[Argument] = []
         for event in events:
             if event.lease and ticket_of(event) not in self._leaving:
-                asked, room = self._question(event)
+                asked, room = self._question(event, may_be_old=True)
                 await self._make_known(room)
                 lease = event.lease
                 items.append(_pack([asked, lease.deployment, lease.key, event.next_generation]))
@@ -186,8 +207,8 @@ class Admission:
         """Wake events that are parked and have no ticket: the limits' part of Redis was lost."""
         await self._mending.mend()
 
-    def _question(self, event: Event) -> tuple[Packed, Room]:
-        room = self._plans.room(candidates(event))
+    def _question(self, event: Event, *, may_be_old: bool = False) -> tuple[Packed, Room]:
+        room = self._room(candidates(event), may_be_old=may_be_old)
         tenant = self._settings.tenants.get(event.tenant)
         model = self._settings.models.get(event.model)
         asked = question(
@@ -198,6 +219,14 @@ class Admission:
             refuses=model is not None and model.on_limit == "refuse",
         )
         return asked, room
+
+    def _room(self, asked: tuple[Candidate, ...], *, may_be_old: bool) -> Room:
+        try:
+            return self._plans.room(asked)
+        except ModelNotFound:
+            if may_be_old and asked in self._old_rooms:
+                return self._old_rooms[asked]
+            raise
 
     async def _ask(self) -> None:
         try:

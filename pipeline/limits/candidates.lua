@@ -2,8 +2,6 @@
 --
 -- Touches  {limits}:plan:{room}        the candidates of a room, as its workers made them known
 --          {limits}:dead               hash of dead keys: since when, why, when to be tried again
--- Tokens of an answer before any was counted.
-local UNKNOWN_ANSWER = 256
 local plans = {}
 -- What a call does is counted in µs as they were measured, on the safe side; what is beyond MOST it
 -- leaves to the next: to end, let go or grant a ticket; to unpack and fetch a candidate, to look at
@@ -135,13 +133,6 @@ local function fetch_candidates(plan, first, class)
   end
 end
 
--- The tokens to reserve for an answer: as many as the client allows, else what answers have in the
--- mean; none where there is no text to answer with.
-local function answer_tokens(ticket, mean)
-  if ticket.answer ~= 0 then return math.max(0, ticket.answer) end
-  return mean > 0 and math.ceil(mean) or UNKNOWN_ANSWER
-end
-
 local function tokens_on(candidate, ticket)
   local scope = candidate.scopes[1]
   local use = uses[scope] or use_of(scope)
@@ -167,6 +158,8 @@ local function judge(candidate, known, ticket, n)
   if use[HOLDER] ~= '' and use[HOLDER] ~= ticket.room and use[HELD_UNTIL] > now then
     wait, why, by_size = use[HELD_UNTIL] - now, 'held', false
   end
+  local cut_ms, cut_why = cut_off(use)
+  if cut_ms > wait then wait, why, by_size = cut_ms, cut_why, false end
   wait, why, by_size = longest(known.scopes, n, wait, why, by_size)
   local best, best_why, best_sized, best_key = NEVER, 'dead', false, nil
   for turn = 0, #candidate.keys - 1 do
@@ -228,42 +221,64 @@ local function numbers_of(plan, upstreams)
   return numbers
 end
 
+-- Whether a reason not to take a request says more than another: "dead", "heavy" and "down" are the
+-- reason only where they are that of all.
+local function outweighs(why, reason)
+  if not reason or reason == 'dead' then return true end
+  if reason == 'heavy' then return why ~= 'dead' end
+  return reason == 'down' and why ~= 'dead' and why ~= 'heavy'
+end
+
 -- Chooses for a ticket, among the candidates of these numbers if any are given: gives the
--- candidate, key and tokens; or nothing, the ms until one may fit, why the last one did not, whether
--- a smaller request might have fitted, the candidate that fits soonest, and whether none of them
--- keeps it waiting for its size. "dead" and "heavy" are the reason only where they are that of all.
+-- candidate, key and tokens, and how that was decided; or nothing, the ms until one may fit, why the
+-- last one did not, whether a smaller request might have fitted, the candidate that fits soonest,
+-- and whether none of them keeps it waiting for its size.
 local function choose(plan, ticket, numbers)
-  local best, best_key, best_n, best_load
-  local soonest, reason, sized, nearest, plain = NEVER, numbers and 'busy', false, nil, true
+  local best, fitting, passed, strategy = nil, {}, {}, nil
+  local soonest, sized, nearest, plain = NEVER, false, nil, true
+  local reason = numbers and #numbers < plan.size and 'busy' or nil
   if numbers then fetch_between(plan, ticket.class, numbers, 1, #numbers) end
   for nth = 1, numbers and #numbers or plan.size do
     local i = numbers and numbers[nth] or nth
     if not numbers then fetch_candidates(plan, i, ticket.class) end
     local candidate = plan.candidates[i]
-    if best and candidate.rank > best.rank then break end
+    if best and candidate.rank > best[1].rank then break end
     local wait, why, by_size, key, n, load = fits(candidate, plan, ticket)
     if wait == 0 then
-      if not best or load < best_load then best, best_key, best_n, best_load = candidate, key, n, load end
-      if load == 0 then break end
+      local one = {candidate, key, n, load}
+      strategy = candidate.strategy or ticket.sticky
+      if strategy then fitting[#fitting + 1] = one end
+      if not best or load < best[4] then best = one end
+      if load == 0 and not strategy then break end
     else
-      if not reason or reason == 'dead' or (reason == 'heavy' and why ~= 'dead') then reason = why end
+      if outweighs(why, reason) then reason = why end
+      if #passed < SHOWN then passed[#passed + 1] = candidate.deployment .. ': ' .. why end
       plain = plain and not by_size and why ~= 'heavy'
       if why ~= 'heavy' then sized = sized or by_size end
       if wait < soonest then soonest, nearest = wait, candidate end
     end
   end
-  if best then return best, best_key, best_n end
-  return nil, soonest, reason or 'dead', sized, nearest, plain
+  if not best then return nil, soonest, reason or 'dead', sized, nearest, plain end
+  local scores
+  if #fitting > 1 then best, strategy, scores = pick(strategy, fitting, ticket) end
+  local decided = (scores or #passed > 0) and told(scores and strategy, fitting, scores, passed) or nil
+  return best[1], best[2], best[3], decided
 end
 
--- Tells why a ticket can never be served, if so, as `choose` does.
+-- Whether a reason is one for which a ticket is not to wait.
+local function is_final(why, ticket)
+  return why == 'dead' or why == 'heavy' or (why == 'down' and not ticket.patient)
+end
+
+-- Tells why a ticket cannot be served, if so, as `choose` does; and in how many ms it may be.
 local function never_fits(plan, ticket)
-  local reason = 'dead'
+  local reason, soonest = 'dead', NEVER
   for i = 1, plan.size do
     fetch_candidates(plan, i, ticket.class)
     local wait, why = fits(plan.candidates[i], plan, ticket)
-    if wait == 0 or (why ~= 'dead' and why ~= 'heavy') then return nil end
-    if why == 'heavy' then reason = why end
+    if wait == 0 or not is_final(why, ticket) then return nil end
+    if outweighs(why, reason) then reason = why end
+    soonest = math.min(soonest, wait)
   end
-  return reason
+  return reason, soonest
 end

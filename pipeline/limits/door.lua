@@ -2,9 +2,10 @@
 --
 -- A question is  ticket, room, class 1–3, tenant, weight, own limits as triples, estimate of the
 -- prompt's tokens, most tokens of the answer (0: nobody said, -1: none), deadline in ms of the wall or 0, 1 to refuse
--- rather than wait for our limits.
+-- rather than wait for our limits, 1 if it may come again later, as how many calls it counts, what it
+-- has in common with others or "".
 -- An answer is one of
---   lease, deployment, key
+--   lease, deployment, key, how it was decided (`strategies.lua`) or false
 --   wait, why, place, ms until its turn or -1
 --   refuse, why, scope, dimension, limit, remaining, ms until it resets or -1, its window in ms
 --   unknown                         the room's candidates have to be made known first
@@ -161,7 +162,9 @@ local function claim(id, ticket)
   ticket.claimed = true
   keep(id, ticket)
   ends[id] = now + LEASE_MS
-  return {'lease', ticket.deployment, ticket.key}
+  local decided = ticket.decided or false
+  ticket.decided = nil
+  return {'lease', ticket.deployment, ticket.key, decided}
 end
 
 local function new_ticket(q)
@@ -169,6 +172,7 @@ local function new_ticket(q)
     state = 'new', room = q[2], class = q[3], tenant = q[4], weight = q[5], own = own_limits(q[6]),
     estimate = q[7], answer = q[8], deadline = q[9], order = redis.call('INCR', L .. ':order'),
     since = wall, tokens = 0, day = today, at = 0, generation = 0, claimed = false,
+    patient = q[11] == 1 or nil, calls = q[12], sticky = q[13] ~= '' and q[13] or nil,
   }
 end
 
@@ -214,6 +218,12 @@ end
 local function ask(q)
   local id = q[1]
   local ticket = ticket_of(id)
+  if ticket and ticket.state == 'waiting' and ticket.room ~= q[2] then
+    -- The configuration was changed: the room in which it waits is of the one before.
+    if not plan_of(q[2]) then return {'unknown'} end
+    leave(id, ticket)
+    ticket.state = 'new'
+  end
   local answer = ticket and known(id, ticket)
   if answer then return answer end
   local plan = plan_of(q[2])
@@ -227,16 +237,16 @@ local function ask(q)
     if answer then return answer end
   end
   local is_first = waiting_in(room_of(ticket.room)) == 0
-  local candidate, key, n
-  if is_first then candidate, key, n = choose(plan, ticket) else n = never_fits(plan, ticket) end
+  local candidate, key, n, decided
+  if is_first then candidate, key, n, decided = choose(plan, ticket) else n, key = never_fits(plan, ticket) end
   if candidate then
     grant(id, ticket, candidate, key, n, true)
-    return {'lease', candidate.deployment, ticket.key}
+    return {'lease', candidate.deployment, ticket.key, decided or false}
   end
-  if n == 'dead' or n == 'heavy' then
+  if n and is_final(n, ticket) then
     free_own(id, ticket, 0, false)
     forget(id)
-    return refusal(n)
+    return refusal(n, '', nil, n == 'down' and key or nil)
   end
   return wait_in_room(id, ticket, is_first and key or nil)
 end

@@ -46,11 +46,22 @@ local UNLIMITED = {-1, -1, -1, -1, -1, -1, -1, -1}
 --   RESTED                       when tokens were taken after a minute in which none counted
 --   BLAST, BLAST_AT              calls under way when concurrency was first refused, less those of
 --                                them that were refused; when that was
+-- A deployment's scope has these too, from its first lease on:
+--   FAILED                       failed calls in a row
+--   OPEN_UNTIL, TRIPS, TRIED     time until which it is cut off, 0 if it is not; how many trials
+--                                have failed since; when a call was let through to try it
+--   FIRST_MS, FIRST_DEV          time to the first token: mean, and mean deviation from it
+--   TOKEN_MS                     time for each token after it
+--   MEASURED, QUIET              when it was last measured, since when no call of it has ended
+--   GIVEN                        number of the ticket that it was given to last
+--   LOOK_AT                      when it may be looked at again although others are faster
 local REQUESTS_FULL, TOKENS_FULL, LEASES, DAY, DAY_REQUESTS, DAY_TOKENS, REST, TURN = 1, 2, 3, 4, 5, 6, 7, 8
 local FOUND_RPM, FOUND_TPM, FOUND_CONCURRENCY, FOUND_AT, ANSWER, RATIO, WINDOW_TOKENS = 9, 10, 11, 12, 13, 14, 15
 local MINUTE, REQUESTS, TOKENS, REQUESTS_BEFORE, TOKENS_BEFORE = 16, 17, 18, 19, 20
 local HOLDER, HELD_UNTIL, HELD, RESERVED, RESERVED_TOKENS, RESTED = 21, 22, 23, 24, 25, 26
 local BLAST, BLAST_AT = 27, 28
+local FAILED, OPEN_UNTIL, TRIPS, TRIED, FIRST_MS, FIRST_DEV, TOKEN_MS = 29, 30, 31, 32, 33, 34, 35
+local MEASURED, QUIET, GIVEN, LOOK_AT = 36, 37, 38, 39
 -- State that nobody touched for two days says nothing any more. Its expiry is set with the first
 -- change of a day: that costs as much again as the change.
 local USE_TTL_S = 259200

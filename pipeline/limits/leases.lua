@@ -7,7 +7,11 @@
 --              between: was called, and is on its way to another candidate · refused
 --   room, class, tenant, weight, own, estimate, answer, deadline, order, since   as asked
 --   tokens, day, at                what it took of our limits, when, and when it was admitted
+--   patient, sticky, calls         as asked: whether it may come again later, what it has in common
+--                                  with others, as how many calls it counts
 --   deployment, key, scopes, granted, taken, taken_day, quota, upstream   its lease
+--   trial                          whether its call tries a deployment that was cut off
+--   decided                        how its candidate was chosen, until its event is told
 --   generation                     earlier runs of its call no longer count
 --   claimed                        whether its event has come for its lease
 -- `own` are triples scope, name of its limit, name of the limit for those without one of their own.
@@ -65,7 +69,7 @@ local function grant(id, ticket, candidate, key, n, claimed)
   for turn = 1, 2 do
     local all = with_shares(turn == 1 and candidate.scopes or key.scopes, plan.reserved, ticket.class)
     for i = 1, #all, 2 do
-      take_theirs(all[i], all[i + 1], n)
+      take_theirs(all[i], all[i + 1], n, ticket.calls)
       scopes[#scopes + 1] = all[i]
       scopes[#scopes + 1] = all[i + 1]
     end
@@ -86,7 +90,7 @@ local function grant(id, ticket, candidate, key, n, claimed)
   end
   ticket.state, ticket.claimed = 'lease', claimed
   ticket.deployment, ticket.key, ticket.scopes = candidate.deployment, key.id, scopes
-  ticket.granted = now
+  ticket.granted, ticket.trial = now, note_lease(candidate.scopes[1], ticket.order) or nil
   ticket.taken, ticket.taken_day, ticket.quota, ticket.upstream = n, today, candidate.quota, candidate.upstream
   if candidate.quota == '' then ticket.quota = key.scopes[1] end
   keep(id, ticket)
@@ -98,7 +102,8 @@ end
 local function end_lease(ticket, used, was_sent)
   local more = used and used - ticket.taken or 0
   for i = 1, #ticket.scopes, 2 do
-    return_theirs(ticket.scopes[i], ticket.scopes[i + 1], more, ticket.granted, ticket.taken_day, was_sent)
+    return_theirs(ticket.scopes[i], ticket.scopes[i + 1], more, ticket.granted, ticket.taken_day, was_sent,
+      ticket.calls)
   end
 end
 

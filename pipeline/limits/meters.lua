@@ -7,6 +7,15 @@
 -- A ticket that only reserves has its place there as if it were admitted in the far future: it
 -- counts until a minute after it is admitted indeed.
 local FAR = 9007199254740000
+-- Tokens of an answer before any was counted.
+local UNKNOWN_ANSWER = 256
+
+-- The tokens to reserve for an answer: as many as the client allows, else what answers have in the
+-- mean; none where there is no text to answer with.
+local function answer_tokens(ticket, mean)
+  if ticket.answer ~= 0 then return math.max(0, ticket.answer) end
+  return mean > 0 and math.ceil(mean) or UNKNOWN_ANSWER
+end
 
 local function least(configured, found)
   if found >= 0 and (configured < 0 or found < configured) then return found end
@@ -58,14 +67,14 @@ local function count_minute(use, n)
   use[TOKENS] = use[TOKENS] + n
 end
 
--- Takes one request and `n` tokens of a provider's scope.
-local function take_theirs(scope, name, n)
+-- Takes one request, which counts as so many calls, and `n` tokens of a provider's scope.
+local function take_theirs(scope, name, n, calls)
   local use, cap = use_of(scope), cap_of(name)
   local rpm, tpm = least(cap[RPM], use[FOUND_RPM]), least(cap[TPM], use[FOUND_TPM])
-  if rpm > 0 then use[REQUESTS_FULL] = math.max(use[REQUESTS_FULL], now) + MINUTE_MS / rpm end
+  if rpm > 0 then use[REQUESTS_FULL] = math.max(use[REQUESTS_FULL], now) + calls * MINUTE_MS / rpm end
   if use[TOKENS_FULL] + MINUTE_MS <= now then use[RESTED] = now end
   if tpm > 0 then use[TOKENS_FULL] = math.max(use[TOKENS_FULL], now) + n * MINUTE_MS / tpm end
-  use[DAY_REQUESTS] = use[DAY_REQUESTS] + 1
+  use[DAY_REQUESTS] = use[DAY_REQUESTS] + calls
   use[DAY_TOKENS] = use[DAY_TOKENS] + n
   use[LEASES] = use[LEASES] + 1
   count_minute(use, n)
@@ -74,7 +83,7 @@ end
 
 -- Ends a hold on a provider's scope, taken at `since`. `more` is what it used beyond the tokens it
 -- took. What time has given back already is not given back again: others would go over by it.
-local function return_theirs(scope, name, more, since, day, was_sent)
+local function return_theirs(scope, name, more, since, day, was_sent, calls)
   local use, cap = use_of(scope), cap_of(name)
   local rpm, tpm = least(cap[RPM], use[FOUND_RPM]), least(cap[TPM], use[FOUND_TPM])
   use[LEASES] = math.max(0, use[LEASES] - 1)
@@ -82,11 +91,11 @@ local function return_theirs(scope, name, more, since, day, was_sent)
     use[TOKENS_FULL] = use[TOKENS_FULL] + more * MINUTE_MS / tpm
   end
   if rpm > 0 and not was_sent and now - since <= math.max(1000, MINUTE_MS / rpm) then
-    use[REQUESTS_FULL] = use[REQUESTS_FULL] - MINUTE_MS / rpm
+    use[REQUESTS_FULL] = use[REQUESTS_FULL] - calls * MINUTE_MS / rpm
   end
   if day == today then
     use[DAY_TOKENS] = math.max(0, use[DAY_TOKENS] + more)
-    if not was_sent then use[DAY_REQUESTS] = math.max(0, use[DAY_REQUESTS] - 1) end
+    if not was_sent then use[DAY_REQUESTS] = math.max(0, use[DAY_REQUESTS] - calls) end
   end
   write(scope)
 end

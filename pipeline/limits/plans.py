@@ -34,7 +34,7 @@ class Key(msgspec.Struct, frozen=True):
     scopes: tuple[str, ...]
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True):
+class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A candidate: scopes are pairs of scope and name of its limit, the deployment's own first."""
 
     deployment: str
@@ -44,6 +44,11 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[Key, ...]
     #: The scope in which the provider counts; empty: the key's.
     quota: str
+    #: How to choose within the rank, and by what (`strategies.lua`).
+    strategy: str = ""
+    weight: int = 1
+    #: US dollars per prompt's and answer's token; none: unknown.
+    price: tuple[float, float] | None = None
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +110,14 @@ class Plans:
             scopes=(own, own, *account),
             keys=keys,
             quota=account[0] if account else "",
+            strategy=candidate.strategy,
+            weight=candidate.weight,
+            price=self._price(deployment) if candidate.strategy == "cost" else None,
         )
+
+    def _price(self, deployment: Deployment) -> tuple[float, float] | None:
+        price = deployment.price
+        return (price.prompt / 1e6, price.completion / 1e6) if price else None
 
     def _counted(self, deployment: Deployment) -> tuple[tuple[str, ...], tuple[Key, ...]]:
         """Tell in which scopes a provider's limits hold: the account's, or each key's."""

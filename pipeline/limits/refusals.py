@@ -3,7 +3,7 @@
 from typing import Final
 
 from pipeline.errors import Failure
-from pipeline.event import Event
+from pipeline.event import Event, attempts
 from pipeline.limits.tickets import Refusal
 
 #: The kinds of scope of our own limits, by the letter before the colon.
@@ -109,7 +109,19 @@ def _dead(_: Refusal, event: Event) -> Failure:
         code="upstream_credentials_exhausted",
         status=502,
         cause="exhausted",
-        metadata={"source": "provider", "attempts": event.attempts, **_last(event)},
+        metadata={"source": "provider", "attempts": attempts(event), **_last(event)},
+    )
+
+
+def _down(refusal: Refusal, event: Event) -> Failure:
+    return Failure(
+        message=f"Every deployment of `{event.model}` is cut off: their last calls failed, and so "
+        "did the trials since.",
+        code="provider_exhausted",
+        status=503,
+        cause="exhausted",
+        retry_after_s=max(1.0, refusal.reset_s),
+        metadata={"source": "provider", "attempts": attempts(event), **_last(event)},
     )
 
 
@@ -139,4 +151,5 @@ _FAILURES: Final = {
     "full": _full,
     "unreachable": _unreachable,
     "dead": _dead,
+    "down": _down,
 }

@@ -206,7 +206,7 @@ local function serve_head(name, room, plan, class, numbers)
   local candidate, key, n, sized, nearest, plain = choose(plan, ticket, numbers)
   if not candidate then
     local wait, why = key, n
-    if why ~= 'dead' and why ~= 'heavy' then return false, wait, sized, nearest, plain end
+    if not is_final(why, ticket) then return false, wait, sized, nearest, plain end
     -- No waiting helps: its event is to come and be told.
     leave(id, ticket)
     ticket.state, ticket.why = 'refused', why
@@ -217,6 +217,7 @@ local function serve_head(name, room, plan, class, numbers)
   end
   if ticket.deadline > 0 then redis.call('ZREM', L .. ':due:deadlines', id) end
   step_out(id, ticket, tonumber(head[2]))
+  ticket.decided = sized
   grant(id, ticket, candidate, key, n, false)
   room.served[class] = now
   count_pace(room)

@@ -20,7 +20,10 @@ from pipeline.streams.scripts import WAKE, Script, load
 log = logging.getLogger(__name__)
 
 #: The parts that all scripts share that know of limits.
-PARTS: Final = ("ground", "meters", "candidates", "leases", "room", "door", "settlement")
+PARTS: Final = (
+    "ground", "meters", "health", "strategies", "candidates", "leases", "room", "door",
+    "settlement",
+)  # fmt: skip
 ADMISSION: Final = load("pipeline.limits", *PARTS, "admission")
 REGISTER: Final = load("pipeline.limits", "register")
 PUBLISH: Final = load("pipeline.limits", "publish")

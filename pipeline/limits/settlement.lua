@@ -104,6 +104,7 @@ local function take_note(ticket, s)
   local ending, prompt, completion, rest_ms, rest_all, dead, limited, seen, age_ms =
     s[3], s[4], s[5], s[7], s[8], s[9], s[10], s[11], s[12]
   local told = {}
+  note_health(ticket.scopes[1], ticket.trial, s[13], s[14], s[15], completion)
   if #seen > 0 or limited ~= '' then
     told = learn(ticket.quota, limit_of(ticket, ticket.quota), seen, age_ms)
     if limited ~= '' then back_off(ticket.quota, limited, told, ticket.taken, ticket.granted) end
@@ -130,7 +131,8 @@ end
 -- Ends what a ticket holds. A settlement is  ticket, generation, ending, prompt and completion
 -- tokens (-1 where nobody knows), 1 if the provider can have counted the request, ms that it
 -- wants to be left alone, 1 if that is for all keys, why its key is dead or "", by which dimension
--- it refused or "", what it said of its limits, how many ms ago. An ending is
+-- it refused or "", what it said of its limits, how many ms ago, what that says of the deployment's
+-- health, ms to its first token and to its last or -1 (`health.lua`). An ending is
 --   answered · again: another candidate is to be asked · failed · refused: by the client's fault
 local function settle(s)
   local id, generation, ending = s[1], s[2], s[3]

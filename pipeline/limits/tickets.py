@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from pipeline.event import Candidate, Event, Lease
+from pipeline.ladder import may_climb
 from pipeline.limits.caps import CLASSES, own_limits
 from pipeline.limits.plans import Room
 from pipeline.limits.seen import Limited, Seen
@@ -14,8 +15,19 @@ from pipeline.limits.seen import Limited, Seen
 Ending = Literal["answered", "again", "failed", "refused"]
 
 #: Why admission says no: our limit on the client; a limit of 0; larger than any limit; the room is
-#: full; the deadline comes first; the provider refuses all keys.
-Why = Literal["limited", "no_access", "heavy", "full", "unreachable", "dead"]
+#: full; the deadline comes first; the provider refuses all keys; all deployments are cut off, and
+#: were not mended when they were tried.
+Why = Literal["limited", "no_access", "heavy", "full", "unreachable", "dead", "down"]
+
+
+class Granted(Lease, frozen=True, kw_only=True):
+    """A lease that was chosen among several candidates, and how."""
+
+    #: The strategy; `sticky`; `look` at a slower one; empty: the others were passed over.
+    chosen_by: str = ""
+    #: The scores that were compared, and who was passed over and why; both may be cut short.
+    scores: str = ""
+    passed_over: str = ""
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +57,18 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 Verdict = Lease | Waiting | Refusal
 
 
+class Broken(msgspec.Struct, frozen=True, array_like=True):
+    """A failure that counts against its deployment: so many in a row cut it off, for how long."""
+
+    failures: int
+    open_ms: int
+    max_open_ms: int
+
+
+#: What a call's end says of its deployment; none: nothing.
+Health = Literal["alive"] | Broken | None
+
+
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a call: what it used, and what the provider showed of itself."""
 
@@ -64,6 +88,11 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     seen: tuple[Seen, ...] = ()
     #: How long ago it said so.
     age_s: float = 0.0
+    #: Whether the deployment has shown that it lives, or when such failures cut it off.
+    health: Health = None
+    #: How long the first token took, and the whole answer; negative: not known.
+    first_s: float = -1.0
+    total_s: float = -1.0
 
 
 Packed = list[object]
@@ -100,6 +129,9 @@ def question(event: Event, room: Room, *, weight: int, is_known: bool, refuses: 
         -1 if event.operation == "embeddings" else event.output_tokens,
         int(event.deadline * 1000),
         int(refuses),
+        int(may_climb(event)),
+        event.calls,
+        event.sticky,
     ]
 
 
@@ -118,6 +150,9 @@ def settlement(ticket: str, generation: int, end: Settlement) -> Packed:
         end.limited,
         end.seen,
         int(end.age_s * 1000),
+        end.health if isinstance(end.health, Broken) else [int(end.health == "alive")],
+        _milliseconds(end.first_s),
+        _milliseconds(end.total_s),
     ]
 
 
@@ -125,8 +160,12 @@ def verdict(packed: bytes) -> Verdict | None:
     """Read an answer; nothing: the room's plan is not known."""
     answer = msgspec.msgpack.decode(packed)
     match answer:
-        case ["lease", deployment, key]:
+        case ["lease", deployment, key, False]:
             return Lease(deployment=deployment, key=key)
+        case ["lease", deployment, key, [by, scores, passed]]:
+            return Granted(
+                deployment=deployment, key=key, chosen_by=by, scores=scores, passed_over=passed
+            )
         case ["wait", scope, place, ms]:
             return Waiting(scope=scope, place=int(place), eta_s=_seconds(ms))
         case ["refuse", why, scope, dimension, limit, remaining, ms, window_ms]:
@@ -140,6 +179,10 @@ def verdict(packed: bytes) -> Verdict | None:
                 window_s=window_ms / 1000,
             )
     return None
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1) if seconds >= 0 else -1
 
 
 def _seconds(ms: float) -> float:

@@ -124,9 +124,12 @@ async def test_when_every_candidate_failed_the_client_is_told_the_last_reason(
 ) -> None:
     first = await call(await here.accepted("broken"), means=here.means)
     assert isinstance(first, Forward)
-    failure = died(await call(await here.leased(first.event), means=here.means))
+    line = Line(hop="call", start=0, end=0, facts=first.facts)
+    failure = died(await call(await here.leased(written(first.event, line)), means=here.means))
     assert (failure.status, failure.code, failure.cause) == (503, "provider_exhausted", "exhausted")
-    assert failure.metadata["attempts"] == 2
+    attempts = failure.metadata["attempts"]
+    assert isinstance(attempts, list)
+    assert [one.deployment for one in attempts] == failure.metadata["tried"]
     assert failure.metadata["tried"] == [f"sim/{model}" for model in MODELS["broken"]]
     last = failure.metadata["last"]
     assert isinstance(last, dict)
