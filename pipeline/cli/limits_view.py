@@ -10,7 +10,15 @@ from rich.table import Table
 from pipeline import clock
 from pipeline.cli.plain_table import plain_table
 from pipeline.cli.show import duration
-from pipeline.limits.report import KeyReport, LimitsReport, Part, RoomReport, TenantReport, Use
+from pipeline.limits.report import (
+    DeploymentReport,
+    KeyReport,
+    LimitsReport,
+    Part,
+    RoomReport,
+    TenantReport,
+    Use,
+)
 
 #: The columns, by dimension.
 _HEADINGS: Final = {
@@ -34,7 +42,7 @@ def lines(report: LimitsReport) -> Iterator[RenderableType]:
         yield from ("", _table("our limits", tenants))
     if report.rooms:
         yield from ("", _rooms(report.rooms))
-    deployments = [(escape(one.name), one.use, _state(one.use)) for one in report.deployments]
+    deployments = [(escape(one.name), one.use, _health(one)) for one in report.deployments]
     if deployments:
         yield from ("", _table("deployment", deployments))
     accounts = [(escape(one.name), one.use, _state(one.use)) for one in report.accounts]
@@ -100,6 +108,21 @@ def _state(use: Use) -> str:
     if use.held:
         facts.append(f"{use.held} waiting, oldest {duration(use.held_s)}")
     return ", ".join(filter(None, (*facts, _next(use))))
+
+
+def _health(deployment: DeploymentReport) -> str:
+    facts = [_state(deployment.use)]
+    if deployment.state == "open":
+        again = f", {deployment.trips} trials failed" if deployment.trips else ""
+        facts.append(f"[red]cut off{again}; tried in {duration(deployment.open_s)}[/]")
+    elif deployment.state == "trial":
+        facts.append("[yellow]on trial[/]")
+    elif deployment.failures:
+        facts.append(f"[yellow]{deployment.failures} failed in a row[/]")
+    if deployment.first_token_s is not None and deployment.first_token_p95_s is not None:
+        first, late = deployment.first_token_s, deployment.first_token_p95_s
+        facts.append(f"first token {duration(first)}, 95 of 100 in {duration(late)}")
+    return ", ".join(filter(None, facts))
 
 
 def _next(use: Use) -> str:

@@ -15,7 +15,7 @@ import redis.exceptions
 from pipeline import clock
 from pipeline.catalog import Catalog
 from pipeline.errors import ModelNotFound
-from pipeline.event import Candidate, Event
+from pipeline.event import Event
 from pipeline.limits.caps import VERSION, own_limits, published
 from pipeline.limits.fingerprint import fingerprints
 from pipeline.limits.mending import Mending
@@ -49,9 +49,6 @@ MOST_US: Final = 1000
 SETTLE_BATCH: Final = 16
 #: An event, each limit of ours, a candidate that is new to the call, and one that is not.
 _EVENT_US, _LIMIT_US, _FETCH_US, _KNOWN_US = 15.0, 8.0, 6.0, 0.5
-
-#: Rooms that are remembered after the configuration that they were of.
-_MOST_OLD_ROOMS: Final = 4096
 
 #: Plans are made known again after so long: Redis forgets those that nobody uses for a day.
 REGISTERED_S: Final = 3600.0
@@ -89,8 +86,7 @@ class Admission:
         self._settings = settings
         self._catalog = catalog
         self._plans = Plans(settings, catalog)
-        #: Of the configurations before, for the calls under way that began by them.
-        self._old_rooms: dict[tuple[Candidate, ...], Room] = {}
+        self._plans_before = self._plans
         self._registered: dict[str, float] = {}
         self._asked: list[_Asked] = []
         self._settled: list[tuple[str, bytes, asyncio.Future[None]]] = []
@@ -101,16 +97,14 @@ class Admission:
 
     def replace(self, settings: Settings, catalog: Catalog) -> None:
         """Go by another configuration from now on."""
-        rooms = {**self._old_rooms, **self._plans.rooms}
-        self._old_rooms = dict(list(rooms.items())[-_MOST_OLD_ROOMS:])
         self._settings, self._catalog = settings, catalog
-        self._plans = Plans(settings, catalog)
+        self._plans_before, self._plans = self._plans, Plans(settings, catalog)
 
     def has_moved(self, event: Event) -> bool:
-        """Tell whether the room in which an event waits is one of a configuration before."""
-        before = self._old_rooms.get(candidates(event))
+        """Tell whether an event would wait in another room than by the configuration before."""
+        asked = candidates(event)
         try:
-            return before is None or self._plans.room(candidates(event)).name != before.name
+            return self._plans.room(asked).name != self._plans_before.room(asked).name
         except ModelNotFound:
             return True
 
@@ -170,7 +164,7 @@ class Admission:
         items: list[Argument] = []
         for event in events:
             if event.lease and ticket_of(event) not in self._leaving:
-                asked, room = self._question(event, may_be_old=True)
+                asked, room = self._question(self._as_far_as_known(event))
                 await self._make_known(room)
                 lease = event.lease
                 items.append(_pack([asked, lease.deployment, lease.key, event.next_generation]))
@@ -207,8 +201,8 @@ class Admission:
         """Wake events that are parked and have no ticket: the limits' part of Redis was lost."""
         await self._mending.mend()
 
-    def _question(self, event: Event, *, may_be_old: bool = False) -> tuple[Packed, Room]:
-        room = self._room(candidates(event), may_be_old=may_be_old)
+    def _question(self, event: Event) -> tuple[Packed, Room]:
+        room = self._plans.room(candidates(event))
         tenant = self._settings.tenants.get(event.tenant)
         model = self._settings.models.get(event.model)
         asked = question(
@@ -220,13 +214,21 @@ class Admission:
         )
         return asked, room
 
-    def _room(self, asked: tuple[Candidate, ...], *, may_be_old: bool) -> Room:
+    def _as_far_as_known(self, event: Event) -> Event:
+        """Leave out of an event's plan what is no longer in the configuration."""
         try:
-            return self._plans.room(asked)
+            self._plans.room(candidates(event))
         except ModelNotFound:
-            if may_be_old and asked in self._old_rooms:
-                return self._old_rooms[asked]
-            raise
+            plan = tuple(one for one in event.plan if self._is_known(one.deployment))
+            return msgspec.structs.replace(event, plan=plan)
+        return event
+
+    def _is_known(self, deployment: str) -> bool:
+        try:
+            self._catalog.deployment(deployment)
+        except ModelNotFound:
+            return False
+        return True
 
     async def _ask(self) -> None:
         try:

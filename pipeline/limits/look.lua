@@ -9,7 +9,10 @@
 --            requests and tokens of this minute (theirs: as far as the minute has gone), of its
 --            window, of this day, ms until requests and tokens are whole again, found limits of
 --            requests, tokens and concurrency, tickets held, ms until a request can go, ms
---            that the oldest held waits
+--            that the oldest held waits; for a deployment that was called ms it is cut off (0: until
+--            its trial ends; -1: it is not), failed calls in a row, trials that failed, ms to the
+--            first token: mean and by when 95 of 100 are there, ms for each token after it, ms since
+--            that was measured (-1: never)
 --   rooms    name, deployments, waiting in each class, ms the oldest waits, mean ms per admission
 --   dead     key, since in ms of the wall, why, ms until it is tried again
 --   place    state of the ticket, its place, ms until its turn or -1
@@ -66,6 +69,13 @@ local function oldest_held(scope)
   return oldest
 end
 
+local function health_of(use)
+  if not use[FAILED] then return {} end
+  local open_ms = use[OPEN_UNTIL] == 0 and -1 or math.max(0, use[OPEN_UNTIL] - now)
+  return {open_ms, use[FAILED], use[TRIPS], use[FIRST_MS], use[FIRST_MS] + 2 * use[FIRST_DEV], use[TOKEN_MS],
+    use[MEASURED] > 0 and now - use[MEASURED] or -1}
+end
+
 local function look_at(scope, name, default)
   local cap = cap_of(name)
   if cap == UNLIMITED then cap = cap_of(default) end
@@ -73,7 +83,7 @@ local function look_at(scope, name, default)
   local look = is_ours(scope) and {look_at_ours(scope, cap, use)} or {look_at_theirs(scope, name, use)}
   return {scope, cap, use[LEASES], math.max(0, use[REST] - now), look[1], look[2], look[3], use[DAY_REQUESTS],
     use[DAY_TOKENS], look[4], look[5], use[FOUND_RPM], use[FOUND_TPM], use[FOUND_CONCURRENCY], use[HELD], known_ms(look[6]),
-    use[HELD] > 0 and oldest_held(scope) or 0}
+    use[HELD] > 0 and oldest_held(scope) or 0, health_of(use)}
 end
 
 -- Looks at the heads of so many tenants in each class.

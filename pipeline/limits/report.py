@@ -72,9 +72,22 @@ class RoomReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeploymentReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A deployment and its own limits."""
+    """A deployment, its own limits, and how it does."""
 
     name: str
+    #: `open`: it is cut off; `trial`: one request may try it, or does.
+    state: Literal["closed", "open", "trial"] = "closed"
+    #: Until it is tried.
+    open_s: float = 0.0
+    #: Failed calls in a row, and trials that have failed since it was cut off.
+    failures: int = 0
+    trips: int = 0
+    #: Time to the first token: the mean, and by when 95 of 100 are there; None: never measured.
+    first_token_s: float | None = None
+    first_token_p95_s: float | None = None
+    #: Time for each token after the first; None: no stream was measured.
+    token_s: float | None = None
+    measured_s: float | None = None
     #: Share of the calls at once that it allows; None: it allows any number.
     occupancy: float | None = None
     use: Use

@@ -22,6 +22,7 @@ from pipeline.limits.report import (
 )
 from pipeline.limits.view import (
     DeadKey,
+    HealthUse,
     RoomUse,
     ScopeUse,
     Sight,
@@ -162,10 +163,24 @@ def _models_of_rooms(settings: Settings, catalog: Catalog) -> dict[str, list[str
 
 
 def _deployment(deployment: str, uses: Mapping[str, ScopeUse]) -> DeploymentReport:
-    use = _use(uses.get(deployment_cap(deployment)))
+    seen = uses.get(deployment_cap(deployment))
+    use = _use(seen)
     most = use.limit("concurrency")
-    occupancy = round(use.used.get("concurrency", 0) / most, 3) if most else None
-    return DeploymentReport(name=deployment, occupancy=occupancy, use=use)
+    health = seen.health if seen else HealthUse()
+    is_known = health.age_ms >= 0
+    return DeploymentReport(
+        name=deployment,
+        state="closed" if health.open_ms < 0 else "open" if health.open_ms else "trial",
+        open_s=_seconds(health.open_ms),
+        failures=health.failed,
+        trips=health.trips,
+        first_token_s=_seconds(health.first_ms) if is_known else None,
+        first_token_p95_s=_seconds(health.first_p95_ms) if is_known else None,
+        token_s=round(health.token_ms / 1000, 6) if health.token_ms else None,
+        measured_s=_seconds(health.age_ms) if is_known else None,
+        occupancy=round(use.used.get("concurrency", 0) / most, 3) if most else None,
+        use=use,
+    )
 
 
 def _key(name: str, uses: Mapping[str, Use], dead: DeadKey | None, wall: float) -> KeyReport:

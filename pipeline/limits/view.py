@@ -31,6 +31,21 @@ LOOK: Final = load("pipeline.limits", *PARTS, "look")
 Triple = tuple[str, str, str]
 
 
+class HealthUse(msgspec.Struct, frozen=True, array_like=True):
+    """How a deployment does; times in ms."""
+
+    #: For so long it is cut off; 0: until its trial ends, -1: it is not.
+    open_ms: float = -1
+    failed: int = 0
+    trips: int = 0
+    #: To the first token: the mean, and by when 95 of 100 are there.
+    first_ms: float = 0
+    first_p95_ms: float = 0
+    token_ms: float = 0
+    #: Since it was measured; -1: never.
+    age_ms: float = -1
+
+
 class ScopeUse(msgspec.Struct, frozen=True, array_like=True):
     """What is used of a scope; times are ms from now, counts are tokens or requests."""
 
@@ -56,6 +71,7 @@ class ScopeUse(msgspec.Struct, frozen=True, array_like=True):
     wait_ms: float
     #: How long the oldest of those waits that are held.
     oldest_ms: float = 0
+    health: HealthUse = HealthUse()
 
 
 class RoomUse(msgspec.Struct, frozen=True, array_like=True):
