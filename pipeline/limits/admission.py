@@ -19,9 +19,11 @@ from pipeline.event import Event
 from pipeline.limits.caps import VERSION, own_limits, published
 from pipeline.limits.fingerprint import fingerprints
 from pipeline.limits.mending import Mending
+from pipeline.limits.moving import move
 from pipeline.limits.plans import Plans, Room
 from pipeline.limits.runner import PUBLISH, REGISTER, Runner
 from pipeline.limits.tickets import (
+    Look,
     Packed,
     Settlement,
     Verdict,
@@ -33,6 +35,7 @@ from pipeline.limits.tickets import (
 )
 from pipeline.names import Names
 from pipeline.settings.load import Settings
+from pipeline.streams.duty import is_my_turn
 from pipeline.streams.eager import begin
 from pipeline.streams.link import Argument, Link
 
@@ -100,13 +103,9 @@ class Admission:
         self._settings, self._catalog = settings, catalog
         self._plans_before, self._plans = self._plans, Plans(settings, catalog)
 
-    def has_moved(self, event: Event) -> bool:
-        """Tell whether an event would wait in another room than by the configuration before."""
-        asked = candidates(event)
-        try:
-            return self._plans.room(asked).name != self._plans_before.room(asked).name
-        except ModelNotFound:
-            return True
+    async def move(self) -> int:
+        """Wake who waits in a room of the configuration before; tells how many."""
+        return await move(self._runner, self._has_moved)
 
     async def publish(self) -> int:
         """Make the limits of this configuration those that hold; tells how many changed."""
@@ -175,6 +174,12 @@ class Admission:
         """Let keys be used again that their provider refused."""
         await self._runner.run("revive", [*keys])
 
+    async def looked(self, looks: Iterable[Look]) -> None:
+        """Tell what looks at providers have shown of their deployments."""
+        items: list[Argument] = [_pack(look.packed()) for look in looks]
+        for start in range(0, len(items), MAX_BATCH):
+            await self._runner.run("look", items[start : start + MAX_BATCH])
+
     async def sweep(self, turn_s: float = 0.0) -> None:
         """Let in whom leases that ran out make room for, and wake whose deadline has passed.
 
@@ -184,18 +189,9 @@ class Admission:
         limits = self._names.limits
         # Who is held by one of our limits alone is in no room, and due although nobody looks.
         waiting = [f"{limits}:{one}" for one in ("rooms", "due", "due:deadlines", "due:leases")]
-        if await self._link.call("EXISTS", *waiting) and await self._is_my_turn(turn_s):
+        duty = f"{limits}:duty:sweep"
+        if await self._link.call("EXISTS", *waiting) and await is_my_turn(self._link, duty, turn_s):
             await self._runner.run("sweep", [])
-
-    async def _is_my_turn(self, turn_s: float) -> bool:
-        if not turn_s:
-            return True
-        key = f"{self._names.limits}:duty:sweep"
-        try:
-            taken = await self._link.call("SET", key, "", "NX", "PX", max(1, int(turn_s * 1000)))
-        except redis.exceptions.OutOfMemoryError:
-            return True
-        return taken is not None
 
     async def mend(self) -> None:
         """Wake events that are parked and have no ticket: the limits' part of Redis was lost."""
@@ -213,6 +209,13 @@ class Admission:
             refuses=model is not None and model.on_limit == "refuse",
         )
         return asked, room
+
+    def _has_moved(self, event: Event) -> bool:
+        asked = candidates(event)
+        try:
+            return self._plans.room(asked).name != self._plans_before.room(asked).name
+        except ModelNotFound:
+            return True
 
     def _as_far_as_known(self, event: Event) -> Event:
         """Leave out of an event's plan what is no longer in the configuration."""

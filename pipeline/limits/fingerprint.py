@@ -1,37 +1,67 @@
-"""What of a configuration only a restart brings to the workers, as one hash for each entry.
+"""A configuration as one hash for each of its entries, without its limits.
 
-Workers publish it beside their limits, so that `sluice reload` can tell what it cannot change.
+Workers publish it beside their limits, so that `sluice reload` can tell what differs.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 import msgspec
 
 from pipeline.catalog import Catalog
-from pipeline.limits.caps import reserved
-from pipeline.settings.load import Limits, Secret, Settings, TenantLimits
+from pipeline.settings.digest import digest
+from pipeline.settings.fixed import fixed, live
+from pipeline.settings.load import Limits, Settings, TenantLimits
 
 _NO_LIMITS = Limits()
 
+#: Told one by one; the others of the configuration are told by section and key.
+_NAMED: Final = ("providers", "models", "tenants")
+#: Of these the command line changes some for a process alone.
+_OPTIONS: Final = ("redis.", "gateway.host", "gateway.port", ".processes")
+
+
+class Differences(msgspec.Struct, frozen=True, kw_only=True):
+    """What one configuration has and another has not, by path."""
+
+    added: list[str] = []
+    removed: list[str] = []
+    changed: list[str] = []
+    #: What differs and takes a restart.
+    restart: list[str] = []
+
 
 def fingerprints(settings: Settings, catalog: Catalog) -> dict[str, str]:
-    """Hash each provider, model and tenant without its limits, and the reserved shares."""
-    return {name: _hash(entry) for name, entry in _entries(settings, catalog)}
+    """Hash each entry without its limits."""
+    return {name: digest(entry) for name, entry in _entries(settings, catalog)}
 
 
-def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+def after_reload(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
+    """Give the hashes of what holds after a reload: what takes a restart is as before."""
+    as_before = {name: hashed for name, hashed in before.items() if _is_fixed(name)}
+    return {**after, **as_before}
+
+
+def differences(before: Mapping[str, str], after: Mapping[str, str]) -> Differences:
     """Name the entries that are not the same, and what became of them."""
-    found = [f"{name} is new" for name in after if name not in before]
-    found += [f"{name} is gone" for name in before if name not in after]
-    return sorted(
-        found
-        + [f"{name} differs" for name in after if before.get(name, after[name]) != after[name]]
+    both = before.keys() & after.keys()
+    changed = sorted(name for name in both if before[name] != after[name])
+    return Differences(
+        added=sorted(after.keys() - before.keys()),
+        removed=sorted(before.keys() - after.keys()),
+        changed=[name for name in changed if not _is_fixed(name)],
+        restart=[name.removeprefix(_FIXED) for name in changed if _is_fixed(name)],
     )
 
 
+_FIXED: Final = "fixed "
+
+
+def _is_fixed(name: str) -> bool:
+    return name.startswith(_FIXED)
+
+
 def _entries(settings: Settings, catalog: Catalog) -> Iterator[tuple[str, object]]:
-    yield "gate.reserve", reserved(settings)
     for name, provider in settings.providers.items():
         yield f"providers.{name}", msgspec.structs.replace(provider, limits=_NO_LIMITS)
     for name, model in settings.models.items():
@@ -44,14 +74,19 @@ def _entries(settings: Settings, catalog: Catalog) -> Iterator[tuple[str, object
             tenant, limits=TenantLimits(), users={}, token_limits={}, model_limits={}
         )
         yield f"tenants.{name}", bare_tenant
+    for name, section in live(settings).items():
+        if name not in _NAMED:
+            yield from _of_section(name, section)
+    for path, value in fixed(settings).items():
+        if not path.startswith(_OPTIONS) and not path.endswith(_OPTIONS):
+            yield f"{_FIXED}{path}", value
 
 
-def _hash(entry: object) -> str:
-    form = msgspec.json.encode(entry, enc_hook=_hidden, order="deterministic")
-    return hashlib.sha256(form).hexdigest()[:12]
-
-
-def _hidden(secret: object) -> str:
-    if not isinstance(secret, Secret):
-        raise TypeError(f"the settings hold a {type(secret).__name__}, which has no JSON form")
-    return hashlib.sha256(secret.reveal().encode()).hexdigest()
+def _of_section(name: str, section: object) -> Iterator[tuple[str, object]]:
+    if isinstance(section, msgspec.Struct):
+        section = {key: getattr(section, key) for key in section.__struct_fields__}
+    if not isinstance(section, dict):
+        yield name, section
+        return
+    for key, value in section.items():
+        yield f"{name}.{key}", value

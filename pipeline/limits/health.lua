@@ -96,12 +96,13 @@ local function note_lease(scope, order)
   return true
 end
 
--- What a look at a deployment from outside has shown: it may be tried now, or not before the next.
+-- What a look at a deployment from outside has shown: if it is cut off, it may be tried now, or not
+-- before the next look.
 local function note_look(scope, is_alive, failures, open_ms, max_open_ms, every_ms)
   local use = live_of(scope)
   if not is_alive then open(use, failures, open_ms, max_open_ms, false) end
   if use[OPEN_UNTIL] > 0 and use[TRIED] == 0 then
     use[OPEN_UNTIL] = is_alive and math.min(use[OPEN_UNTIL], now) or math.max(use[OPEN_UNTIL], now + 1.5 * every_ms)
   end
-  write(scope)
+  if use[FAILED] > 0 then write(scope) end
 end

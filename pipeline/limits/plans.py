@@ -105,7 +105,7 @@ class Plans:
         account, keys = self._counted(deployment)
         return Choice(
             deployment=deployment.id,
-            upstream=f"{deployment.provider}/{deployment.model}",
+            upstream=upstream_of(deployment),
             rank=candidate.rank,
             scopes=(own, own, *account),
             keys=keys,
@@ -128,3 +128,8 @@ class Plans:
             account = account_scope(deployment.provider, deployment.model)
             return (account, cap), tuple(Key(one, ()) for one in ids)
         return (), tuple(Key(one, (key_scope(one, deployment.model), cap)) for one in ids)
+
+
+def upstream_of(deployment: Deployment) -> str:
+    """Name what deployments have in common that are the same model at the same provider."""
+    return f"{deployment.provider}/{deployment.model}"

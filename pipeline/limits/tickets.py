@@ -4,11 +4,13 @@ from typing import Literal
 
 import msgspec
 
+from pipeline.catalog_deployments import Deployment
 from pipeline.event import Candidate, Event, Lease
 from pipeline.ladder import may_climb
-from pipeline.limits.caps import CLASSES, own_limits
-from pipeline.limits.plans import Room
+from pipeline.limits.caps import CLASSES, deployment_cap, own_limits
+from pipeline.limits.plans import Room, upstream_of
 from pipeline.limits.seen import Limited, Seen
+from pipeline.settings.load import ProviderSettings
 
 #: How a call ended: answered; failed, and another candidate is to be asked; failed for good;
 #: refused by the client's own fault, which counts against the client.
@@ -18,6 +20,9 @@ Ending = Literal["answered", "again", "failed", "refused"]
 #: full; the deadline comes first; the provider refuses all keys; all deployments are cut off, and
 #: were not mended when they were tried.
 Why = Literal["limited", "no_access", "heavy", "full", "unreachable", "dead", "down"]
+
+
+Packed = list[object]
 
 
 class Granted(Lease, frozen=True, kw_only=True):
@@ -65,6 +70,31 @@ class Broken(msgspec.Struct, frozen=True, array_like=True):
     max_open_ms: int
 
 
+def broken(provider: ProviderSettings) -> Broken:
+    """Give what a failure means at a provider."""
+    breaker = provider.breaker
+    return Broken(
+        failures=breaker.failures,
+        open_ms=round(breaker.open_s * 1000),
+        max_open_ms=round(breaker.max_open_s * 1000),
+    )
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What a look at a provider has shown of one of its deployments."""
+
+    deployment: Deployment
+    provider: ProviderSettings
+    is_alive: bool
+
+    def packed(self) -> Packed:
+        """Write it as the scripts read it."""
+        one, every_ms = self.deployment, round(self.provider.health_s * 1000)
+        upstream = upstream_of(one)
+        counts = msgspec.structs.astuple(broken(self.provider))
+        return [deployment_cap(one.id), upstream, int(self.is_alive), *counts, every_ms]
+
+
 #: What a call's end says of its deployment; none: nothing.
 Health = Literal["alive"] | Broken | None
 
@@ -93,9 +123,6 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     #: How long the first token took, and the whole answer; negative: not known.
     first_s: float = -1.0
     total_s: float = -1.0
-
-
-Packed = list[object]
 
 
 def ticket_of(event: Event) -> str:

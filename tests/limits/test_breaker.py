@@ -6,9 +6,9 @@ import pytest
 
 from pipeline.event import Event
 from pipeline.limits import refusals
-from pipeline.limits.tickets import Broken, Settlement
-from pipeline.settings.load import Settings
-from tests.limits.rooms import DONE, Gate, Gates, configured, granted, woken
+from pipeline.limits.tickets import Broken, Look, Settlement
+from pipeline.settings.load import BreakerSettings, ProviderSettings, Settings
+from tests.limits.rooms import DONE, Gate, Gates, configured, granted, use, woken
 from tests.streams.rig import Client
 
 pytestmark = pytest.mark.anyio
@@ -182,3 +182,59 @@ async def test_none_is_cut_off_where_that_is_switched_off(
             await gates.first.end(await gates.first.take(f"f{n}"), never)
         assert name(await gates.first.take("r")) == "a"
         await gates.first.end(await gates.first.take("r2"), DONE)
+
+
+def looks(gate: Gate, provider: ProviderSettings, *, is_alive: bool) -> list[Look]:
+    """Give what a look at the provider shows of all deployments."""
+    return [Look(one, provider, is_alive) for one in gate.catalog.deployments()]
+
+
+@pytest.fixture
+def provider() -> ProviderSettings:
+    breaker = BreakerSettings(failures=3, open_s=4, max_open_s=10)
+    return ProviderSettings(kind="simulated", health_s=2, breaker=breaker)
+
+
+async def test_a_look_that_finds_it_alive_lets_one_call_try_it_at_once(
+    redis_url: str, client: Client, tmp_path: Path, provider: ProviderSettings
+) -> None:
+    async with Gates(redis_url, client, two_in_order(tmp_path)) as gates:
+        gate = gates.first
+        await fail(gate, "f1", "f2", "f3")
+        await gate.admission.looked(looks(gate, provider, is_alive=True))
+        assert name(await gate.take("trial")) == "a"
+        assert name(await gate.take("other")) == "b"
+
+
+async def test_no_request_tries_it_while_looks_find_nobody(
+    redis_url: str, client: Client, tmp_path: Path, provider: ProviderSettings
+) -> None:
+    settings = two_in_order(tmp_path)
+    async with Gates(redis_url, client, settings) as gates:
+        gate = gates.first
+        await fail(gate, "f1", "f2", "f3", model="lone")
+        for _ in range(4):
+            await gate.admission.looked(looks(gate, provider, is_alive=False))
+            await gate.later(2)
+        await gate.wait("r1", model="lone")
+        assert granted(client) == []
+        await gate.admission.looked(looks(gate, provider, is_alive=True))
+        assert granted(client) == ["r1"]
+
+
+async def test_looks_that_find_nobody_cut_it_off_before_requests_do(
+    redis_url: str, client: Client, tmp_path: Path, provider: ProviderSettings
+) -> None:
+    async with Gates(redis_url, client, two_in_order(tmp_path)) as gates:
+        gate = gates.first
+        for _ in range(3):
+            await gate.admission.looked(looks(gate, provider, is_alive=False)[:1])
+        assert name(await gate.take("r")) == "b"
+
+
+async def test_a_look_at_what_is_well_leaves_nothing_behind(
+    redis_url: str, client: Client, tmp_path: Path, provider: ProviderSettings
+) -> None:
+    async with Gates(redis_url, client, two_in_order(tmp_path)) as gates:
+        await gates.first.admission.looked(looks(gates.first, provider, is_alive=True))
+        assert use(client, "d:p/a") == []
