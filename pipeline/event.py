@@ -50,6 +50,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     total_tokens: int = 0
     #: Of the prompt's tokens, those that the provider had cached.
     cached_tokens: int = 0
+    #: Of the prompt's tokens, those that the provider now has put into its cache.
+    cache_write_tokens: int = 0
     #: Of the answer's tokens, those that nobody sees.
     reasoning_tokens: int = 0
     #: US dollars for these tokens, as the provider or our prices say; none: unknown.
@@ -67,6 +69,17 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     strategy: str = ""
     #: For the strategy `weighted`.
     weight: int = 1
+
+
+class Companion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A further model that a request's work needs, called in requests of their own that follow."""
+
+    model: str
+    operation: Operation = "chat"
+    #: How many calls there will be, in the mean, and their tokens altogether.
+    calls: float = 1.0
+    tokens: int = 0
+    plan: tuple[Candidate, ...] = ()
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -115,6 +128,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     needs: tuple[Need, ...] = ()
     #: As how many calls it counts in a provider's requests per minute.
     calls: float = 1.0
+    #: It goes when these have capacity too.
+    also: tuple[Companion, ...] = ()
+    #: The request of which this one is a companion's call: what it takes is paid already.
+    follows: str = ""
     #: Callback stream that is to hear the result.
     reply_to: str = ""
     #: Echoed in the callback.

@@ -198,7 +198,7 @@ class Admission:
         await self._mending.mend()
 
     def _question(self, event: Event) -> tuple[Packed, Room]:
-        room = self._plans.room(candidates(event))
+        room = self._plans.room(candidates(event), event.also)
         tenant = self._settings.tenants.get(event.tenant)
         model = self._settings.models.get(event.model)
         asked = question(
@@ -213,7 +213,9 @@ class Admission:
     def _has_moved(self, event: Event) -> bool:
         asked = candidates(event)
         try:
-            return self._plans.room(asked).name != self._plans_before.room(asked).name
+            also = event.also
+            before = self._plans_before.room(asked, also)
+            return self._plans.room(asked, also).name != before.name
         except ModelNotFound:
             return True
 
@@ -252,7 +254,8 @@ class Admission:
             found = verdict(packed)
             if found is None:
                 await self._mending.publish_lost()
-                self._registered.pop(asked.room.name, None)
+                for room in (asked.room, *asked.room.companions):
+                    self._registered.pop(room.name, None)
                 await self._make_known(asked.room)
                 self._asked.append(asked)
             elif not asked.answer.done():
@@ -274,6 +277,8 @@ class Admission:
         known = self._registered.get(room.name)
         if known is not None and clock.monotonic() - known < REGISTERED_S:
             return
+        for companion in room.companions:
+            await self._make_known(companion)
         arguments: list[Argument] = [room.name, room.packed, *room.upstreams]
         await self._runner.write(REGISTER, arguments)
         self._registered[room.name] = clock.monotonic()

@@ -233,6 +233,7 @@ end
 -- candidate, key and tokens, and how that was decided; or nothing, the ms until one may fit, why the
 -- last one did not, whether a smaller request might have fitted, the candidate that fits soonest,
 -- and whether none of them keeps it waiting for its size.
+local choose_companions
 local function choose(plan, ticket, numbers)
   local best, fitting, passed, strategy = nil, {}, {}, nil
   local soonest, sized, nearest, plain = NEVER, false, nil, true
@@ -259,6 +260,11 @@ local function choose(plan, ticket, numbers)
     end
   end
   if not best then return nil, soonest, reason or 'dead', sized, nearest, plain end
+  if plan.also then
+    local chosen, wait, why = choose_companions(plan.also, ticket)
+    if not chosen then return nil, wait, why, false, nil, false end
+    ticket.companions = chosen
+  end
   local scores
   if #fitting > 1 then best, strategy, scores = pick(strategy, fitting, ticket) end
   local decided = (scores or #passed > 0) and told(scores and strategy, fitting, scores, passed) or nil

@@ -3,7 +3,7 @@
 -- A question is  ticket, room, class 1–3, tenant, weight, own limits as triples, estimate of the
 -- prompt's tokens, most tokens of the answer (0: nobody said, -1: none), deadline in ms of the wall or 0, 1 to refuse
 -- rather than wait for our limits, 1 if it may come again later, as how many calls it counts, what it
--- has in common with others or "".
+-- has in common with others or "", the request that it follows or "".
 -- An answer is one of
 --   lease, deployment, key, how it was decided (`strategies.lua`) or false
 --   wait, why, place, ms until its turn or -1
@@ -173,6 +173,7 @@ local function new_ticket(q)
     estimate = q[7], answer = q[8], deadline = q[9], order = redis.call('INCR', L .. ':order'),
     since = wall, tokens = 0, day = today, at = 0, generation = 0, claimed = false,
     patient = q[11] == 1 or nil, calls = q[12], sticky = q[13] ~= '' and q[13] or nil,
+    follows = q[14] ~= '' and q[14] or nil,
   }
 end
 
@@ -227,7 +228,7 @@ local function ask(q)
   local answer = ticket and known(id, ticket)
   if answer then return answer end
   local plan = plan_of(q[2])
-  if not plan then return {'unknown'} end
+  if not plan or plan.also and not plans_of(plan.also) then return {'unknown'} end
   if ticket then
     ticket.room = q[2]
     ends[id] = false
@@ -238,7 +239,9 @@ local function ask(q)
   end
   local is_first = waiting_in(room_of(ticket.room)) == 0
   local candidate, key, n, decided
-  if is_first then candidate, key, n, decided = choose(plan, ticket) else n, key = never_fits(plan, ticket) end
+  if ticket.follows then candidate, key, n = find_paid(plan, ticket) end
+  if candidate then decided = {'paid', '', ''}
+  elseif is_first then candidate, key, n, decided = choose(plan, ticket) else n, key = never_fits(plan, ticket) end
   if candidate then
     grant(id, ticket, candidate, key, n, true)
     return {'lease', candidate.deployment, ticket.key, decided or false}

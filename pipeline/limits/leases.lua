@@ -10,6 +10,8 @@
 --   patient, sticky, calls         as asked: whether it may come again later, what it has in common
 --                                  with others, as how many calls it counts
 --   deployment, key, scopes, granted, taken, taken_day, quota, upstream   its lease
+--   companions                     what was chosen for its companions, until it is granted
+--   follows, paid                  the request with which its own call was paid, its tokens of that
 --   trial                          whether its call tries a deployment that was cut off
 --   decided                        how its candidate was chosen, until its event is told
 --   generation                     earlier runs of its call no longer count
@@ -69,7 +71,7 @@ local function grant(id, ticket, candidate, key, n, claimed)
   for turn = 1, 2 do
     local all = with_shares(turn == 1 and candidate.scopes or key.scopes, plan.reserved, ticket.class)
     for i = 1, #all, 2 do
-      take_theirs(all[i], all[i + 1], n, ticket.calls)
+      take_theirs(all[i], all[i + 1], n - (ticket.paid or 0), ticket.calls)
       scopes[#scopes + 1] = all[i]
       scopes[#scopes + 1] = all[i + 1]
     end
@@ -93,6 +95,10 @@ local function grant(id, ticket, candidate, key, n, claimed)
   ticket.granted, ticket.trial = now, note_lease(candidate.scopes[1], ticket.order) or nil
   ticket.taken, ticket.taken_day, ticket.quota, ticket.upstream = n, today, candidate.quota, candidate.upstream
   if candidate.quota == '' then ticket.quota = key.scopes[1] end
+  if ticket.companions then
+    pay(id, ticket, ticket.companions)
+    ticket.companions = nil
+  end
   keep(id, ticket)
   ends[id] = now + (claimed and LEASE_MS or UNCLAIMED_MS)
 end

@@ -67,8 +67,8 @@ local function count_minute(use, n)
   use[TOKENS] = use[TOKENS] + n
 end
 
--- Takes one request, which counts as so many calls, and `n` tokens of a provider's scope.
-local function take_theirs(scope, name, n, calls)
+-- Takes so many calls and `n` tokens of what a provider allows in its minute and day.
+local function take_rates(scope, name, n, calls)
   local use, cap = use_of(scope), cap_of(name)
   local rpm, tpm = least(cap[RPM], use[FOUND_RPM]), least(cap[TPM], use[FOUND_TPM])
   if rpm > 0 then use[REQUESTS_FULL] = math.max(use[REQUESTS_FULL], now) + calls * MINUTE_MS / rpm end
@@ -76,9 +76,15 @@ local function take_theirs(scope, name, n, calls)
   if tpm > 0 then use[TOKENS_FULL] = math.max(use[TOKENS_FULL], now) + n * MINUTE_MS / tpm end
   use[DAY_REQUESTS] = use[DAY_REQUESTS] + calls
   use[DAY_TOKENS] = use[DAY_TOKENS] + n
-  use[LEASES] = use[LEASES] + 1
   count_minute(use, n)
   write(scope)
+end
+
+-- Takes one request, which counts as so many calls, and `n` tokens of a provider's scope.
+local function take_theirs(scope, name, n, calls)
+  take_rates(scope, name, n, calls)
+  local use = uses[scope]
+  use[LEASES] = use[LEASES] + 1
 end
 
 -- Ends a hold on a provider's scope, taken at `since`. `more` is what it used beyond the tokens it

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from pipeline.catalog import Catalog, Deployment
-from pipeline.event import Candidate
+from pipeline.event import Candidate, Companion
 from pipeline.limits.caps import (
     CLASSES,
     account_scope,
@@ -51,7 +51,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     price: tuple[float, float] | None = None
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a room is for: how many candidates, and the classes that have reserved shares.
 
     Its candidates follow in their order, packed by eights: the scripts unpack only those that
@@ -60,6 +60,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     size: int
     reserved: tuple[int, ...]
+    #: Of each companion its room, calls, tokens of prompts, and of answers (0: unknown, -1: none).
+    also: tuple[tuple[str, float, int, int], ...] | None = None
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +71,7 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     packed: bytes
     upstreams: tuple[str, ...]
     size: int
+    companions: tuple["Room", ...] = ()
 
 
 class Plans:
@@ -77,27 +80,45 @@ class Plans:
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self._catalog = catalog
         self._reserved = tuple(CLASSES[lane] for lane in reserved(settings))
-        self._rooms: dict[tuple[Candidate, ...], Room] = {}
+        self._rooms: dict[tuple[tuple[Candidate, ...], tuple[Companion, ...]], Room] = {}
 
-    def room(self, candidates: tuple[Candidate, ...]) -> Room:
-        """Give the room of these candidates. Raises `ModelNotFound` for one that is no more."""
-        known = self._rooms.get(candidates)
+    def room(self, candidates: tuple[Candidate, ...], also: tuple[Companion, ...] = ()) -> Room:
+        """Give the room of these candidates, and companions.
+
+        Raises `ModelNotFound` for one that is no more.
+        """
+        known = self._rooms.get((candidates, also))
         if known:
             return known
-        choices = tuple(self._choice(one) for one in sorted(candidates, key=lambda one: one.rank))
-        plan = Plan(size=len(choices), reserved=self._reserved)
-        eights = (choices[at : at + _EIGHT] for at in range(0, len(choices), _EIGHT))
-        packed = b"".join(map(msgspec.msgpack.encode, (plan, *eights)))
-        room = Room(
-            name=hashlib.sha256(packed).hexdigest()[:16],
-            packed=packed,
-            upstreams=tuple(dict.fromkeys(one.upstream for one in choices)),
-            size=len(choices),
-        )
+        room = self._make(candidates, also)
         if len(self._rooms) >= _MAX_REMEMBERED:
             del self._rooms[next(iter(self._rooms))]
-        self._rooms[candidates] = room
+        self._rooms[candidates, also] = room
         return room
+
+    def _make(self, candidates: tuple[Candidate, ...], also: tuple[Companion, ...]) -> Room:
+        choices = tuple(self._choice(one) for one in sorted(candidates, key=lambda one: one.rank))
+        companions = tuple(self.room(one.plan) for one in also)
+        plan = Plan(
+            size=len(choices),
+            reserved=self._reserved,
+            also=tuple(
+                (room.name, one.calls, one.tokens, -1 if one.operation == "embeddings" else 0)
+                for room, one in zip(companions, also, strict=True)
+            )
+            or None,
+        )
+        eights = (choices[at : at + _EIGHT] for at in range(0, len(choices), _EIGHT))
+        packed = b"".join(map(msgspec.msgpack.encode, (plan, *eights)))
+        upstreams = [one.upstream for one in choices]
+        upstreams += [upstream for room in companions for upstream in room.upstreams]
+        return Room(
+            name=hashlib.sha256(packed).hexdigest()[:16],
+            packed=packed,
+            upstreams=tuple(dict.fromkeys(upstreams)),
+            size=len(choices) + sum(room.size for room in companions),
+            companions=companions,
+        )
 
     def _choice(self, candidate: Candidate) -> Choice:
         deployment = self._catalog.deployment(candidate.deployment)

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 
 #: The parts that all scripts share that know of limits.
 PARTS: Final = (
-    "ground", "meters", "health", "strategies", "candidates", "leases", "room", "door",
-    "settlement",
+    "ground", "meters", "health", "strategies", "candidates", "companions", "leases", "room",
+    "door", "settlement",
 )  # fmt: skip
 ADMISSION: Final = load("pipeline.limits", *PARTS, "admission")
 REGISTER: Final = load("pipeline.limits", "register")

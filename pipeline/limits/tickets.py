@@ -28,7 +28,8 @@ Packed = list[object]
 class Granted(Lease, frozen=True, kw_only=True):
     """A lease that was chosen among several candidates, and how."""
 
-    #: The strategy; `sticky`; `look` at a slower one; empty: the others were passed over.
+    #: The strategy; `sticky`; `look` at a slower one; `paid` with another request; empty: the
+    #: others were passed over.
     chosen_by: str = ""
     #: The scores that were compared, and who was passed over and why; both may be cut short.
     scores: str = ""
@@ -159,6 +160,7 @@ def question(event: Event, room: Room, *, weight: int, is_known: bool, refuses: 
         int(may_climb(event)),
         event.calls,
         event.sticky,
+        event.follows,
     ]
 
 
