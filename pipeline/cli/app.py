@@ -8,6 +8,7 @@ import typer
 from pipeline.cli import (
     commands_data,
     commands_dead,
+    commands_import,
     commands_ladder,
     commands_limits,
     commands_replay,
@@ -31,6 +32,7 @@ commands_limits.register(app)
 commands_ladder.register(app)
 commands_dead.register(app)
 commands_replay.register(app)
+commands_import.register(app)
 
 
 def main() -> None:

@@ -40,17 +40,24 @@ class _Loader(yaml.SafeLoader):
 
 def read(path: Path, environ: Mapping[str, str]) -> tuple[Tree, list[str]]:
     """Read a file; what cannot be read is told as a fault, which never quotes the file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        parsed: object = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        return {}, [_fault_of(error)]
+    parsed, fault = parse(path)
+    if fault:
+        return {}, [fault]
     if parsed is None:
         return {}, []
     if not isinstance(parsed, dict):
         return {}, ["expected a mapping of sections (redis, gateway, providers …) at the top"]
     reader = _Variables(environ)
     return {str(key): reader.fill(value, str(key)) for key, value in parsed.items()}, reader.faults
+
+
+def parse(path: Path) -> tuple[object, str]:
+    """Read YAML as it stands, or tell the fault that it has."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return yaml.load(text, _Loader), ""  # noqa: S506 - a SafeLoader
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        return None, _fault_of(error)
 
 
 def _fault_of(error: Exception) -> str:

@@ -23,12 +23,25 @@ LAYERS: Mapping[str, Sequence[str]] = {
             "names",
             "clock",
             "content",
+            "needs",
             "limits.seen",
             "limits.estimate",
         )
     ],
     "knowledge": [
-        f"pipeline.{name}*" for name in ("settings", "catalog", "ladder", "flow", "times")
+        f"pipeline.{name}*"
+        for name in (
+            "settings",
+            "importing",
+            "catalog",
+            "current",
+            "decision",
+            "ladder",
+            "flow",
+            "times",
+            "prices",
+            "summary",
+        )
     ],
     "means": [
         "pipeline.embedded*",
@@ -37,7 +50,13 @@ LAYERS: Mapping[str, Sequence[str]] = {
         "pipeline.telemetry*",
         "workers.providers*",
     ],
-    "hops": [*HOPS, "workers.deadline*", "workers.remedy*", "workers.settling*"],
+    "hops": [
+        *HOPS,
+        "workers.deadline*",
+        "workers.remedy*",
+        "workers.settling*",
+        "workers.costing*",
+    ],
     "hosts": ["gateway*", "workers*", "pipeline.cli*", "pipeline.client*", "pipeline.webhooks*"],
 }
 
@@ -63,6 +82,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "typer": ["pipeline.cli*"],
     "rich": ["pipeline.cli*"],
     "opentelemetry": ["pipeline.telemetry*"],
+    "genai_prices": ["pipeline.prices"],
     "time": ["pipeline.clock"],
     "random": ["pipeline.clock"],
     # Tokens must not be guessable, and the clock's chance is: a test may seed it.
