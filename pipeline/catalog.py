@@ -5,27 +5,29 @@ Which of the candidates has capacity is the gate's to know.
 """
 
 import hashlib
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Final
 
 import msgspec
 
 from pipeline import clock
-from pipeline.errors import ModelNotFound
-from pipeline.event import Candidate
+from pipeline.catalog_deployments import Deployment, deployed, listing
+from pipeline.catalog_fitting import Fit, Fitting, Wanted, wanted_of
+from pipeline.catalog_plans import SPECIAL, Planner, Special
+from pipeline.errors import BadRequest, ModelNotFound
+from pipeline.event import Candidate, Event
 from pipeline.ladder import Ladder
 from pipeline.settings.load import (
     ApiKey,
     DeploymentSettings,
-    Limits,
     ModelSettings,
-    Price,
     ProviderSettings,
     Secret,
     Settings,
 )
+
+__all__ = ["Catalog", "Deployment", "ModelCard", "Special", "key_id"]
 
 #: Deployments of `provider/<any model>` that are remembered; clients choose those names.
 _MAX_REMEMBERED: Final = 1024
@@ -33,25 +35,7 @@ _MAX_MODEL_CHARACTERS: Final = 256
 #: How many names an error shows, and searches for a near one.
 _SHOWN, _SEARCHED = 20, 500
 
-
-class Deployment(msgspec.Struct, frozen=True, kw_only=True):
-    """A model at a provider, with what limits the calls to it."""
-
-    #: `provider/model`; where that is listed with different settings, `#2` … is added.
-    id: str
-    provider: str
-    #: The name that the provider knows it by.
-    model: str
-    weight: int = 1
-    #: Its own limits, without the provider's.
-    limits: Limits = Limits()
-    price: Price | None = None
-    #: Most tokens of prompt and answer together; none: unknown.
-    context_tokens: int | None = None
-    vision: bool | None = None
-    tools: bool | None = None
-    #: Length of its embeddings; none: unknown.
-    vector_size: int | None = None
+_USUAL: Final = ModelSettings()
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,10 +56,21 @@ class Catalog:
         self._providers = dict(settings.providers)
         #: Changes whenever models or providers do; a hash that includes the keys.
         self.version = _version(settings)
-        listing = _listing(settings)
-        self._deployments = {one.id: one for ones in listing.values() for one in ones}
-        self._plans = {name: _plan(name, settings.models, listing) for name in settings.models}
-        self._remembered: dict[str, tuple[Deployment, tuple[Candidate, ...]]] = {}
+        self._models = dict(settings.models)
+        self._aliases = {
+            alias: name for name, model in settings.models.items() for alias in model.aliases
+        }
+        listed = listing(settings.models)
+        self._deployments = {one.id: one for ones in listed.values() for one in ones}
+        planner = Planner(settings.models, self._aliases, listed)
+        self._fittings = {name: self._fitting(planner.plan(name)) for name in settings.models}
+        self._special = {
+            (name, kind): self._fitting(planner.special(name, kind))
+            for name in settings.models
+            for kind in SPECIAL
+        }
+        self._remembered: dict[str, tuple[Deployment, Fitting]] = {}
+        self._able: dict[Wanted, str] = {}
         self._keys = {
             name: {key_id(name, key): key for key in provider.keys}
             for name, provider in settings.providers.items()
@@ -84,9 +79,17 @@ class Catalog:
         self._ladders = {name: _ladder(model, settings) for name, model in settings.models.items()}
         self._created = int(clock.now())
 
+    def canonical(self, model: str) -> str:
+        """Give our name for a model: what an alias stands for, or the name as it is."""
+        return self._aliases.get(model, model)
+
+    def model(self, model: str) -> ModelSettings:
+        """Give a model's settings; what has none of its own has the usual ones."""
+        return self._models.get(self.canonical(model), _USUAL)
+
     def ladder(self, model: str) -> Ladder:
         """Give the ladder that a model's requests climb."""
-        return self._ladders.get(model, self._ladder)
+        return self._ladders.get(self.canonical(model), self._ladder)
 
     def rungs(self) -> tuple[int, ...]:
         """List the rungs of all ladders, in seconds."""
@@ -98,8 +101,31 @@ class Catalog:
 
         Raises `ModelNotFound`, which names what there is.
         """
-        plan = self._plans.get(model)
-        return self._any(model)[1] if plan is None else plan
+        return self._fitting_of(model).plan
+
+    def special(self, model: str, kind: Special) -> tuple[Candidate, ...]:
+        """Give the plan after a failure for a prompt's length, or for its content.
+
+        Empty: the model has no such fallbacks.
+        """
+        fitting = self._special.get((self.canonical(model), kind))
+        return fitting.plan if fitting else ()
+
+    def fit(self, event: Event) -> Fit:
+        """Give the candidates for a request without those that cannot serve it.
+
+        The same kind of request gets the same tuple. Raises `ModelNotFound`, and `BadRequest`
+        when none is left, which says what is asked, why none can, and which models could.
+        """
+        fit = self._fitting_of(event.model).fit(event)
+        if not fit.plan:
+            raise BadRequest(self._unfit(event, fit), param="model")
+        return fit
+
+    def special_fit(self, event: Event, kind: Special) -> Fit:
+        """Give the special plan for a request without those that cannot serve it."""
+        fitting = self._special.get((self.canonical(event.model), kind))
+        return fitting.fit(event) if fitting else Fit(plan=())
 
     def deployment(self, deployment_id: str) -> Deployment:
         """Give a deployment by its id. Raises `ModelNotFound`."""
@@ -131,9 +157,10 @@ class Catalog:
     def cards(self) -> tuple[ModelCard, ...]:
         """List the models, then what is known of providers that serve any model name."""
         owners = {
-            name: self._deployments[plan[0].deployment].provider
-            for name, plan in self._plans.items()
+            name: self._deployments[fitting.plan[0].deployment].provider
+            for name, fitting in self._fittings.items()
         }
+        owners |= {alias: owners[name] for alias, name in self._aliases.items()}
         for deployment in self._deployments.values():
             plain = f"{deployment.provider}/{deployment.model}"
             if self._providers[deployment.provider].any_model:
@@ -146,7 +173,14 @@ class Catalog:
     def __contains__(self, model: object) -> bool:
         if not isinstance(model, str):
             return False
-        return model in self._plans or self._provider_of(model) is not None
+        return self.canonical(model) in self._fittings or self._provider_of(model) is not None
+
+    def _fitting(self, plan: tuple[Candidate, ...]) -> Fitting:
+        return Fitting(plan, [self._deployments[one.deployment] for one in plan])
+
+    def _fitting_of(self, model: str) -> Fitting:
+        found = self._fittings.get(self.canonical(model))
+        return self._any(model)[1] if found is None else found
 
     def _provider_of(self, model: str) -> ProviderSettings | None:
         """Give the provider that serves `provider/<any model>` under this name."""
@@ -156,7 +190,7 @@ class Catalog:
             return None
         return provider if len(model) <= _MAX_MODEL_CHARACTERS else None
 
-    def _any(self, model: str) -> tuple[Deployment, tuple[Candidate, ...]]:
+    def _any(self, model: str) -> tuple[Deployment, Fitting]:
         remembered = self._remembered.get(model)
         if remembered is not None:
             return remembered
@@ -165,85 +199,38 @@ class Catalog:
             raise ModelNotFound(self._unknown(model), param="model")
         name, _, upstream = model.partition("/")
         listed = DeploymentSettings(provider=name, model=upstream)
-        deployment = self._deployments.get(model) or _deployed(model, listed)
+        deployment = self._deployments.get(model) or deployed(model, listed)
         if len(self._remembered) >= _MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
-        self._remembered[model] = deployment, (Candidate(deployment=deployment.id),)
+        fitting = Fitting((Candidate(deployment=deployment.id),), (deployment,))
+        self._remembered[model] = deployment, fitting
         return self._remembered[model]
 
     def _unknown(self, model: str) -> str:
         """Say that a model does not exist, which ones do, and which may have been meant."""
         asked = model if len(model) <= 100 else f"{model[:100]}…"
-        there = [*self._plans]
+        there = [*self._fittings, *self._aliases]
         there += [f"{name}/…" for name, one in self._providers.items() if one.any_model]
         near = get_close_matches(asked, there[:_SEARCHED], n=1)
         hint = f" Did you mean `{near[0]}`?" if near else ""
-        shown = ", ".join(f"`{name}`" for name in there[:_SHOWN]) or "none"
-        more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
-        return f"The model `{asked}` does not exist.{hint} Models here: {shown}{more}."
+        return f"The model `{asked}` does not exist.{hint} Models here: {_listed(there)}."
+
+    def _unfit(self, event: Event, fit: Fit) -> str:
+        """Say that no deployment of a model can serve a request, and which models could."""
+        wanted = wanted_of(event)
+        able = self._able.get(wanted)
+        if able is None:
+            found = (name for name, fitting in self._fittings.items() if fitting.can(wanted))
+            able = self._able[wanted] = _listed([*found])
+        return (
+            f"No deployment of `{event.model}` serves {wanted} ({fit.left_out}). "
+            f"Models here that do: {able}."
+        )
 
 
-def _listing(settings: Settings) -> dict[str, tuple[Deployment, ...]]:
-    """Make the deployments of each model.
-
-    What several models list in the same way is one deployment, so that its limits hold over all
-    of them; what differs in weight or limits becomes one of its own, and gets a number.
-    """
-    made: dict[DeploymentSettings, Deployment] = {}
-    times: dict[str, int] = {}
-    for model in settings.models.values():
-        for listed in model.deployments:
-            if listed in made:
-                continue
-            plain = f"{listed.provider}/{listed.model}"
-            times[plain] = times.get(plain, 0) + 1
-            unique = plain if times[plain] == 1 else f"{plain}#{times[plain]}"
-            made[listed] = _deployed(unique, listed)
-    return {
-        name: tuple(dict.fromkeys(made[listed] for listed in model.deployments))
-        for name, model in settings.models.items()
-    }
-
-
-def _deployed(deployment_id: str, listed: DeploymentSettings) -> Deployment:
-    return Deployment(
-        id=deployment_id,
-        provider=listed.provider,
-        model=listed.model,
-        weight=listed.weight,
-        limits=listed.limits,
-        price=listed.price,
-        context_tokens=listed.context_tokens,
-        vision=listed.vision,
-        tools=listed.tools,
-        vector_size=listed.vector_size,
-    )
-
-
-def _plan(
-    name: str,
-    models: Mapping[str, ModelSettings],
-    listing: Mapping[str, tuple[Deployment, ...]],
-) -> tuple[Candidate, ...]:
-    """Rank the deployments of a model and of its fallbacks; those of `order` one by one."""
-    ranks: dict[str, int] = {}
-    rank = -1
-    for model in _breadth_first(name, models):
-        in_order = models[model].strategy == "order"
-        for index, deployment in enumerate(listing[model]):
-            rank += in_order or index == 0
-            ranks.setdefault(deployment.id, rank)
-    return tuple(Candidate(deployment=one, rank=rank) for one, rank in ranks.items())
-
-
-def _breadth_first(start: str, models: Mapping[str, ModelSettings]) -> Iterator[str]:
-    waiting, seen = deque([start]), {start}
-    while waiting:
-        name = waiting.popleft()
-        yield name
-        following = [one for one in models[name].fallbacks if one not in seen]
-        seen.update(following)
-        waiting.extend(following)
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:_SHOWN]) or "none"
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
 
 
 def key_id(provider: str, key: Secret) -> str:

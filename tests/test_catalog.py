@@ -17,6 +17,7 @@ from pipeline.settings.load import (
     Settings,
     load,
 )
+from tests.streams.rig import make_event
 
 Make = Callable[[str], Catalog]
 
@@ -205,3 +206,105 @@ def test_the_version_follows_what_decides_where_requests_go() -> None:
     assert version(SLUICE_PORT="1") == version()
     assert version(OPENAI_API_KEY="a") != version(OPENAI_API_KEY="b")
     assert version(SLUICE_SIMULATE__PORT="1") != version()
+
+
+ALIASED = """
+gateway: {default_model: quick}
+providers: {p: {kind: vllm}, q: {kind: ollama}}
+models:
+  fast:
+    aliases: [quick, gpt-4o-mini]
+    strategy: weighted
+    ladder: [7]
+    sticky: user
+    deployments: [{provider: p, model: a, weight: 3}, {provider: q, model: b}]
+    fallbacks: [slowly]
+    context_fallbacks: [long]
+  slow: {aliases: [slowly], deployments: [{provider: p, model: a, weight: 2}]}
+  long:
+    strategy: latency
+    deployments: [{provider: p, model: l}, {provider: q, model: l}]
+    fallbacks: [slow]
+    context_fallbacks: [longest, fast]
+  longest: {deployments: [{provider: q, model: ll}], context_fallbacks: [long]}
+"""
+
+
+@pytest.mark.parametrize("name", ["quick", "gpt-4o-mini", "fast"])
+def test_an_alias_stands_for_its_model_everywhere(make: Make, name: str) -> None:
+    catalog = make(ALIASED)
+    assert catalog.canonical(name) == "fast"
+    assert name in catalog
+    assert catalog.candidates(name) is catalog.candidates("fast")
+    assert catalog.special(name, "context") is catalog.special("fast", "context")
+    assert catalog.ladder(name).rungs == (7,)
+    assert catalog.model(name).sticky == "user"
+    assert catalog.model("nobody").sticky == "prompt_cache_key"
+
+
+def test_the_cards_list_aliases_with_their_models_owner(make: Make) -> None:
+    owners = {card.id: card.owned_by for card in make(ALIASED).cards()}
+    assert [*owners] == ["fast", "slow", "long", "longest", "quick", "gpt-4o-mini", "slowly"]
+    assert owners["quick"] == owners["fast"] == "p"
+    with pytest.raises(ModelNotFound, match="Did you mean `quick`"):
+        make(ALIASED).candidates("quik")
+
+
+def test_a_plan_tells_how_each_rank_is_chosen_from(make: Make) -> None:
+    catalog = make(ALIASED)
+    assert catalog.candidates("fast") == (
+        Candidate(deployment="p/a", rank=0, strategy="weighted", weight=3),
+        Candidate(deployment="q/b", rank=0, strategy="weighted"),
+    )
+    # Neither the weight nor the strategy of another model, and yet the same deployment.
+    assert catalog.candidates("slow") == (Candidate(deployment="p/a"),)
+
+
+def test_special_plans_follow_their_own_kind_and_never_come_back(make: Make) -> None:
+    catalog = make(ALIASED)
+    assert catalog.special("fast", "context") == (
+        Candidate(deployment="p/l", strategy="latency"),
+        Candidate(deployment="q/l", strategy="latency"),
+        Candidate(deployment="q/ll", rank=1),
+        Candidate(deployment="p/a", rank=2),
+    )
+    assert ids_of(catalog.special("longest", "context"))[:2] == ["p/l", "q/l"]
+    assert catalog.special("fast", "policy") == ()
+    assert catalog.special("nobody", "context") == ()
+
+
+def ids_of(plan: tuple[Candidate, ...]) -> list[str]:
+    return [candidate.deployment for candidate in plan]
+
+
+def test_what_is_said_once_of_a_model_at_a_provider_holds_wherever_it_is_listed(
+    make: Make,
+) -> None:
+    catalog = make("""
+gateway: {default_model: a}
+providers: {p: {kind: vllm}}
+models:
+  a: {deployments: [{provider: p, model: m, weight: 2, tools: false}]}
+  b: {deployments: [{provider: p, model: m, weight: 5, context_tokens: 9, price: {prompt: 1}}]}
+  c: {deployments: [{provider: p, model: m, limits: {rpm: 1}}]}
+""")
+    assert [one.id for one in catalog.deployments()] == ["p/m", "p/m#2"]
+    for one in catalog.deployments():
+        assert (one.tools, one.context_tokens, one.vision) == (False, 9, None)
+        assert one.price is not None
+    assert ids(catalog, "a") == ids(catalog, "b") == ["p/m"]
+
+
+def test_a_special_plan_leaves_out_who_cannot_serve_the_request(make: Make) -> None:
+    catalog = make("""
+gateway: {default_model: a}
+providers: {p: {kind: vllm}}
+models:
+  a: {deployments: [{provider: p, model: m}], policy_fallbacks: [b]}
+  b: {deployments: [{provider: p, model: blind, vision: false}, {provider: p, model: able}]}
+""")
+    event = make_event(model="a", needs=("vision",))
+    fit = catalog.special_fit(event, "policy")
+    assert ids_of(fit.plan) == ["p/able"]
+    assert fit.left_out == "p/blind: no vision"
+    assert catalog.special_fit(event, "context").plan == ()

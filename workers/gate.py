@@ -60,7 +60,7 @@ async def _admitted(event: Event, admission: Admission, catalog: Catalog) -> tup
         return event, await admission.admit(event)
     except ModelNotFound:
         # While it climbed, a deployment of its plan has left the configuration.
-        event = msgspec.structs.replace(event, plan=catalog.candidates(event.model), tried=())
+        event = msgspec.structs.replace(event, plan=catalog.fit(event).plan, tried=())
         return event, await admission.admit(event)
 
 

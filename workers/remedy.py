@@ -1,15 +1,17 @@
 """What becomes of an event whose call failed: asked again, elsewhere, later, or no more.
 
 In this order: the same deployment at once, while that may help; the next candidate; a rung of the
-ladder; the end.
+ladder; the end. What its deployment refuses for what it is goes to the fallbacks for that.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from pipeline import clock
 from pipeline.catalog import Catalog
+from pipeline.catalog_plans import Special
 from pipeline.errors import RETRYABLE, Cause, Failure
 from pipeline.event import Event, Facts, attempts
 from pipeline.flow import GATE
@@ -24,6 +26,16 @@ MAX_LIMITED: Final = 5
 #: Causes after which the same deployment may do better in a moment.
 _QUICK: Final[frozenset[Cause]] = frozenset({"network", "timeout", "overloaded"})
 
+#: Causes that cut a stream, after which another one may be begun.
+_CUT: Final = RETRYABLE | {"interrupted"}
+
+#: Codes of a request that another kind of model may take, and which fallbacks are for that.
+_SPECIAL: Final[Mapping[str, Special]] = {
+    "context_length_exceeded": "context",
+    "content_filter": "policy",
+    "content_policy_violation": "policy",
+}
+
 #: A call that took longer failed in no way that a moment mends, in ms.
 _QUICK_CALL_MS: Final = 10_000
 
@@ -36,10 +48,13 @@ def after(
     A quick retry has the fact `quick`: the pause in seconds that is to be made before it.
     """
     if event.deltas and failure.cause != "cancelled":
-        # Deltas have gone out: beginning again elsewhere would not be one answer.
-        return Die(event, _interrupted(failure), facts)
+        if failure.cause not in _CUT or catalog.model(event.model).on_cut == "error":
+            # Deltas have gone out: beginning again elsewhere would not be one answer.
+            return Die(event, _interrupted(failure), facts)
+        failure = msgspec.structs.replace(failure, cause="network")
+        event = msgspec.structs.replace(event, deltas=0)
     if failure.cause not in RETRYABLE:
-        return Die(event, failure, facts)
+        return _instead(event, failure, facts, catalog) or Die(event, failure, facts)
     again = msgspec.structs.replace(event, lease=None, failure=failure)
     if _may_come_back(event, failure):
         return Forward(again, GATE, facts)
@@ -51,6 +66,21 @@ def after(
         return Forward(again, GATE, facts)
     end = Die(again, _exhausted(again, failure, facts), facts)
     return climb_or_die(again, failure, end, catalog.ladder(event.model))
+
+
+def _instead(event: Event, failure: Failure, facts: Facts, catalog: Catalog) -> Forward | None:
+    """Find who may take a request that its deployment refuses for what it is; none: nobody."""
+    kind = _SPECIAL.get(failure.code or "")
+    if failure.cause == "model_not_found":
+        plan = event.plan
+    elif failure.cause == "bad_request" and kind:
+        plan = catalog.special_fit(event, kind).plan
+        facts = {**facts, "instead": kind}
+    else:
+        return None
+    tried = (*event.tried, _deployment_of(event))
+    again = msgspec.structs.replace(event, lease=None, failure=failure, plan=plan, tried=tried)
+    return Forward(again, GATE, facts) if candidates(again) else None
 
 
 def _deployment_of(event: Event) -> str:

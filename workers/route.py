@@ -4,24 +4,44 @@ import msgspec
 
 from pipeline.catalog import Catalog
 from pipeline.errors import SluiceError
-from pipeline.event import Event
+from pipeline.event import Event, Facts
 from pipeline.flow import GATE, ROUTE
+from pipeline.needs import sticky_hash
 from pipeline.outcome import Die, Forward, Outcome
 from workers.deadline import overdue
 
 
 async def route(event: Event, *, catalog: Catalog) -> Outcome:
-    """Find the candidates for the model that the client named.
+    """Find the candidates that can serve the request under the model's name.
 
     In: a request as accepted, or as a direct producer wrote it.
-    Out: to the gate with its plan; dead when the model is unknown or the deadline has passed.
+    Out: to the gate with its plan, under our own name for its model; dead when the model is
+    unknown, when none of its deployments can serve the request, or the deadline has passed.
     Twice: looks up the same catalog again, and changes nothing.
     """
     if late := overdue(event, ROUTE):
         return Die(event, late)
     try:
-        plan = catalog.candidates(event.model)
+        fit = catalog.fit(event)
     except SluiceError as error:
         return Die(event, error.failure())
-    routed = msgspec.structs.replace(event, plan=plan)
-    return Forward(routed, GATE, {"candidates": len(plan), "first": plan[0].deployment})
+    model = catalog.canonical(event.model)
+    routed = msgspec.structs.replace(
+        event, model=model, plan=fit.plan, sticky=_sticky(event, catalog)
+    )
+    facts: Facts = {"candidates": len(fit.plan), "first": fit.plan[0].deployment}
+    if model != event.model:
+        facts["alias"] = event.model
+    if fit.left_out:
+        facts["left_out"] = fit.left_out
+    return Forward(routed, GATE, facts)
+
+
+def _sticky(event: Event, catalog: Catalog) -> str:
+    """Settle by what the request sticks to a deployment: the way in has hashed its cache key."""
+    by = catalog.model(event.model).sticky
+    if by == "off" or event.operation != "chat":
+        return ""
+    if by == "user" and event.user and not event.sticky:
+        return sticky_hash(b"user", f"{event.tenant}/{event.user}".encode())
+    return event.sticky

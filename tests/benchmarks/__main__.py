@@ -29,7 +29,9 @@ from tests.benchmarks import (
     ladder,
     latency,
     never_idle,
+    routing,
     streams,
+    turning_slow,
 )
 from tests.benchmarks.figures import Figure, Findings, markdown, table
 from tests.benchmarks.ground import Bench
@@ -48,7 +50,9 @@ BENCHMARKS: Final[Mapping[str, Callable[[Bench], list[Figure]]]] = {
     "broker": broker.run,
     "admission": admission.run,
     "never_idle": never_idle.run,
+    "routing": routing.run,
     "ladder": ladder.run,
+    "turning_slow": turning_slow.run,
 }
 
 #: What may go wrong in one benchmark while the others are worth carrying out.

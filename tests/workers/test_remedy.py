@@ -9,8 +9,9 @@ from pipeline import clock
 from pipeline.catalog import Catalog
 from pipeline.errors import Cause, Failure
 from pipeline.event import Event, Facts, Lease, Line, written
+from pipeline.limits.tickets import candidates
 from pipeline.outcome import Climb, Die, Forward, Outcome
-from pipeline.settings.load import RetrySettings
+from pipeline.settings.load import RetrySettings, load
 from tests.streams.rig import make_event
 from tests.workers.bench import settings_for
 from workers.remedy import after
@@ -118,7 +119,7 @@ def test_a_hint_beyond_the_last_rung_ends_it_and_is_told(catalog: Catalog) -> No
     assert outcome.failure.retry_after_s == 9e4
 
 
-@pytest.mark.parametrize("cause", ["bad_request", "model_not_found", "cancelled"])
+@pytest.mark.parametrize("cause", ["bad_request", "cancelled"])
 def test_what_no_time_mends_ends(catalog: Catalog, cause: Cause) -> None:
     outcome = judge(catalog, leased(catalog, "spare", patient=True), failure(cause))
     assert isinstance(outcome, Die)
@@ -129,3 +130,78 @@ def test_deltas_that_have_gone_out_end_it(catalog: Catalog) -> None:
     outcome = judge(catalog, leased(catalog, "spare", patient=True, deltas=3), failure("network"))
     assert isinstance(outcome, Die)
     assert outcome.failure.cause == "interrupted"
+
+
+def test_a_model_that_its_provider_does_not_have_is_looked_for_at_the_next(
+    catalog: Catalog,
+) -> None:
+    event = leased(catalog, "spare", patient=True)
+    outcome = judge(catalog, event, failure("model_not_found", status=404))
+    assert isinstance(outcome, Forward)
+    last = msgspec.structs.replace(
+        outcome.event, lease=Lease(deployment=event.plan[1].deployment), attempts=2
+    )
+    end = judge(catalog, last, failure("model_not_found", status=404))
+    assert isinstance(end, Die)
+    assert end.failure.status == 404
+
+
+#: Models with fallbacks of all kinds, and one whose cut streams are begun anew.
+SPECIAL = """
+providers: {p: {kind: simulated}}
+models:
+  small:
+    deployments: [{provider: p, model: small}, {provider: p, model: small-too}]
+    fallbacks: [other]
+    context_fallbacks: [large]
+    policy_fallbacks: [frank]
+  other: {deployments: [{provider: p, model: other}]}
+  large: {deployments: [{provider: p, model: large}], context_fallbacks: [huge]}
+  huge: {deployments: [{provider: p, model: huge}]}
+  frank: {deployments: [{provider: p, model: frank}]}
+  anew: {deployments: [{provider: p, model: anew}, {provider: p, model: spare}], on_cut: restart}
+gateway: {default_model: small}
+"""
+
+
+@pytest.fixture
+def special(tmp_path: Path) -> Catalog:
+    file = tmp_path / "special.yaml"
+    file.write_text(SPECIAL)
+    return Catalog(load(file, environ={}))
+
+
+@pytest.mark.parametrize(
+    ("code", "models"),
+    [
+        ("context_length_exceeded", ["large", "huge"]),
+        ("content_filter", ["frank"]),
+        ("content_policy_violation", ["frank"]),
+    ],
+)
+def test_what_a_model_refuses_goes_to_those_that_are_for_it(
+    special: Catalog, code: str, models: list[str]
+) -> None:
+    event = leased(special, "small")
+    refused = failure("bad_request", code=code, status=400)
+    for model in models:
+        outcome = judge(special, event, refused)
+        assert isinstance(outcome, Forward)
+        first = candidates(outcome.event)[0].deployment
+        assert first == f"p/{model}"
+        event = msgspec.structs.replace(outcome.event, lease=Lease(deployment=first))
+    end = judge(special, event, refused)
+    assert isinstance(end, Die)
+    assert (end.failure.code, end.failure.status) == (code, 400)
+
+
+def test_another_bad_request_has_no_fallback(special: Catalog) -> None:
+    outcome = judge(special, leased(special, "small"), failure("bad_request", status=400))
+    assert isinstance(outcome, Die)
+
+
+@pytest.mark.parametrize("cause", ["interrupted", "timeout", "network"])
+def test_a_cut_stream_is_begun_anew_where_its_model_says_so(special: Catalog, cause: Cause) -> None:
+    outcome = judge(special, leased(special, "anew", deltas=3), failure(cause))
+    assert isinstance(outcome, Forward)
+    assert outcome.event.deltas == 0
