@@ -12,8 +12,8 @@ import msgspec
 
 from gateway.exchange import Exchange
 from pipeline.errors import BadRequest
-from pipeline.limits.estimate import Bounds
 from pipeline.names import MAX_PRIORITY, MIN_PRIORITY
+from pipeline.needs import Asks
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -38,7 +38,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class Asked(Bounds, frozen=True, kw_only=True):
+class Asked(Asks, frozen=True, kw_only=True):
     """What we read of any body."""
 
     priority: int | None = None

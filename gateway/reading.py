@@ -63,7 +63,7 @@ def event_of(gateway: Gateway, reading: Reading[T], model: str) -> Event:
     usual, now = gateway.callers.priority_of(tenant), clock.now()
     return Event(
         id=reading.exchange.request_id,
-        model=model,
+        model=gateway.catalog.canonical(model),
         body_bytes=len(reading.body),
         priority=priority_of(asked.priority, wished.priority, asked.service_tier, usual),
         created=now,
@@ -78,13 +78,14 @@ def event_of(gateway: Gateway, reading: Reading[T], model: str) -> Event:
 def _user(header: str, reading: Reading[T]) -> str:
     asked = reading.asked
     if asked.safety_identifier:
-        return _bounded(asked.safety_identifier, "'safety_identifier'", "safety_identifier")
+        return bounded(asked.safety_identifier, "'safety_identifier'", "safety_identifier")
     if asked.user:
-        return _bounded(asked.user, "'user'", "user")
-    return _bounded(_header(reading.exchange, header), f"The header {header}", None)
+        return bounded(asked.user, "'user'", "user")
+    return bounded(_header(reading.exchange, header), f"The header {header}", None)
 
 
-def _bounded(user: str, place: str, param: str | None) -> str:
+def bounded(user: str, place: str, param: str | None) -> str:
+    """Give a user's name back if it is one. Raises `BadRequest` that names the place."""
     if len(user) > MAX_USER_CHARACTERS:
         raise BadRequest(
             f"{place} has {len(user)} characters; a user's name has {MAX_USER_CHARACTERS} at most.",

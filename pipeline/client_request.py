@@ -9,8 +9,9 @@ from msgspec import Meta
 from pipeline import clock
 from pipeline.errors import BadRequest
 from pipeline.event import NO_BODY, Event
-from pipeline.limits.estimate import Bounds, of_chat, of_embeddings
+from pipeline.limits.estimate import of_chat, of_embeddings
 from pipeline.names import MAX_PRIORITY, MIN_PRIORITY
+from pipeline.needs import Asks, cache_key_of, needs_of
 from pipeline.streams.intake import MAX_TIMEOUT_S, MAX_USER_CHARACTERS, REQUEST_ID
 from pipeline.streams.once import Once, digest
 
@@ -73,11 +74,10 @@ class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class _Read(Bounds, frozen=True, kw_only=True):
+class _Read(Asks, frozen=True, kw_only=True):
     """What we read of a body; everything else is the provider's to judge."""
 
     model: str = ""
-    messages: msgspec.Raw = NO_BODY
     input: msgspec.Raw = NO_BODY
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
@@ -170,6 +170,8 @@ def _event(wished: Wishes, read: _Read, body: bytes) -> Event:
         prompt_tokens=size.prompt_tokens,
         output_tokens=size.output_tokens,
         session=wished.get("session_id", ""),
+        sticky="" if embeds else cache_key_of(read),
+        needs=() if embeds else needs_of(read),
         reply_to=wished.get("reply_to", ""),
         metadata=msgspec.Raw(msgspec.json.encode(metadata)) if metadata else NO_BODY,
         traceparent=wished.get("traceparent", ""),

@@ -25,9 +25,9 @@ async def gate(event: Event, *, admission: Admission, catalog: Catalog) -> Outco
     In: an event with its plan; one that was woken, whose lease waits for it; or one that left a
     rung of the ladder.
     Out: to the call with its lease; into the waiting room; onto the ladder when the waiting room
-    is full, or the provider wants to be left alone for longer than a rung is long; dead when its
-    deadline has passed or cannot be met, when our limits refuse it, or when no deployment can
-    ever take it.
+    is full, all deployments are cut off, or the provider wants to be left alone for longer than
+    a rung is long; dead when its deadline has passed or cannot be met, when our limits refuse
+    it, or when no deployment can ever take it.
     Twice: the same ticket gets the same lease or the same place.
     """
     if late := overdue(event, GATE):
@@ -48,9 +48,11 @@ async def gate(event: Event, *, admission: Admission, catalog: Catalog) -> Outco
             if verdict.scope:
                 refused["scope"] = verdict.scope
             end = Die(event, refusals.failure(verdict, event), refused)
-            if verdict.why != "full":
+            if verdict.why not in ("full", "down"):
                 return end
-            return climb_or_die(event, end.failure, end, catalog.ladder(event.model))
+            # Time mends that.
+            last = msgspec.structs.replace(end.failure, cause="overloaded")
+            return climb_or_die(event, last, end, catalog.ladder(event.model))
         case _:
             assert_never(verdict)
 

@@ -7,6 +7,7 @@ import msgspec
 import redis
 
 from pipeline.cli.entries import read_hash
+from pipeline.decision import Decision, decision_of
 from pipeline.errors import Failure, RequestNotFound
 from pipeline.event import ENDED, NO_BODY, Line, Usage
 from pipeline.flow import CALL
@@ -46,6 +47,7 @@ class Journey(msgspec.Struct, kw_only=True, omit_defaults=True):
     usage: Usage | None = None
     failure: Failure | None = None
     journal: list[Line] = []
+    decision: Decision | None = None
     #: Entries of the reply stream, the closing included.
     reply_entries: int = 0
     #: The provider's whole response.
@@ -74,6 +76,7 @@ def read(client: redis.Redis, names: Names, request_id: str) -> Journey:
     # Everything in a hash is text: numbers among it are read as such.
     journey = msgspec.convert({**facts, "id": request_id}, Journey, strict=False)
     journey.journal = _journal(record)
+    journey.decision = decision_of(journey.journal)
     # The record tells the calls at the request's end.
     journey.attempts = journey.attempts or sum(map(_is_call, journey.journal))
     journey.reply_entries = client.xlen(names.reply(request_id))

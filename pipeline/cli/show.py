@@ -9,10 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline import clock
-from pipeline.cli import place
+from pipeline.cli import decision_view, place
 from pipeline.cli.asking import text_of
 from pipeline.cli.journey import Journey, read
 from pipeline.cli.options import Where
+from pipeline.decision import DECIDING
 from pipeline.errors import StartError
 from pipeline.event import Line
 
@@ -34,6 +35,8 @@ def run(where: Where, request_id: str, *, as_json: bool) -> None:
     _print_head(console, journey)
     if journey.journal:
         console.print(_hops(journey))
+    if journey.decision:
+        decision_view.show(console, journey.decision)
     _print_end(console, journey)
 
 
@@ -95,7 +98,8 @@ def _hops(journey: Journey) -> Table:
 
 
 def _row(line: Line, origin: float, free: float) -> tuple[str, ...]:
-    facts = "  ".join(f"{name}={value}" for name, value in line.facts.items())
+    told = DECIDING.get(line.hop, ())
+    facts = "  ".join(f"{name}={value}" for name, value in line.facts.items() if name not in told)
     return (
         f"[bold]{escape(line.hop)}[/]",
         f"+{duration(line.start - origin)}",

@@ -73,9 +73,12 @@ def _model_limits(settings: Sections, names: Named) -> Iterator[str]:
     for name, tenant in settings.tenants.items():
         path = f"{child('tenants', name)}.model_limits"
         for wanted in tenant.model_limits:
+            asked, ours = names.quote(wanted), names.model_of(wanted, settings)
             if wanted != _DEFAULT and not names.has_model(wanted, settings):
-                asked, meant = names.quote(wanted), near(wanted, names.models)
+                meant = near(wanted, names.models)
                 yield f"{child(path, wanted)}: no model is named {asked}{meant}"
+            elif ours and ours != wanted:
+                yield f"{child(path, wanted)}: {asked} is an alias; limit {names.quote(ours)}"
 
 
 def _user_header(settings: Sections, _: Named) -> Iterator[str]:

@@ -33,12 +33,20 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
         return any(fault.startswith((f"{path}:", f"{path}.", f"{path}[")) for fault in self.told)
 
     def has_model(self, model: str, settings: Sections) -> bool:
-        """Tell whether a model may be asked for: by our name for it, or as `provider/model`."""
+        """Tell whether a model may be asked for: by a name of ours, or as `provider/model`."""
+        if self.model_of(model, settings):
+            return True
         name, slash, _ = model.partition("/")
         provider = settings.providers.get(name)
         if provider is None:
-            return model in self.models or bool(slash and name in self.providers)
-        return model in self.models or bool(slash and provider.any_model)
+            return bool(slash and name in self.providers)
+        return bool(slash and provider.any_model)
+
+    def model_of(self, name: str, settings: Sections) -> str:
+        """Give the model that is named so, or has the alias; empty: none."""
+        if name in self.models:
+            return name
+        return next((one for one, model in settings.models.items() if name in model.aliases), "")
 
 
 def named(tree: Mapping[str, object], told: Sequence[str] = ()) -> Named:

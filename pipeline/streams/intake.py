@@ -17,6 +17,7 @@ from pipeline.errors import BadRequest, Failure, SluiceError
 from pipeline.event import Event
 from pipeline.limits.estimate import of_chat, of_embeddings
 from pipeline.names import EVENT_FIELD, MAX_PRIORITY, MIN_PRIORITY, Lane
+from pipeline.needs import asks_of, cache_key_of, needs_of
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -161,7 +162,8 @@ def _from_producer(payload: bytes, lane: Lane, minted: str, default_model: str) 
     now = clock.now()
     body = _body(payload, request, model)
     embeds = _given(request.input) and not _given(request.messages)
-    size = of_embeddings(body, request.input) if embeds else of_chat(body)
+    asks = asks_of(body)
+    size = of_embeddings(body, request.input) if embeds else of_chat(body, asks)
     return Event(
         id=request_id,
         operation="embeddings" if embeds else "chat",
@@ -178,6 +180,8 @@ def _from_producer(payload: bytes, lane: Lane, minted: str, default_model: str) 
         prompt_tokens=size.prompt_tokens,
         output_tokens=size.output_tokens,
         session=request.session_id or "",
+        sticky="" if embeds else cache_key_of(asks),
+        needs=() if embeds else needs_of(asks),
         reply_to=request.reply_to or request.callback_queue or "",
         metadata=request.metadata,
         traceparent=request.traceparent or "",

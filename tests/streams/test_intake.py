@@ -110,6 +110,20 @@ def test_a_request_says_how_many_tokens_it_may_need() -> None:
     assert read({"model": "e", "input": [1, 2, 3]}).prompt_tokens == 3
 
 
+def test_a_request_says_what_it_needs_and_what_it_sticks_by() -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://h/i.png"}}
+    asked = {"messages": [{"role": "user", "content": [image]}], "prompt_cache_key": "k"}
+    event = read(CHAT | asked)
+    assert event.needs == ("vision",)
+    assert len(event.sticky) == 8
+    assert body_of(event)["prompt_cache_key"] == "k"
+    assert read(SEED | {"parameters": {"tools": [{"type": "function"}]}}).needs == ("tools",)
+    plain = read(CHAT)
+    assert (plain.needs, plain.sticky) == ((), "")
+    vectors = read({"model": "m", "input": "x", "tools": [1], "prompt_cache_key": "k"})
+    assert (vectors.needs, vectors.sticky) == ((), "")
+
+
 def test_the_user_is_named_as_in_openais_bodies() -> None:
     assert read(CHAT | {"user": "u", "safety_identifier": "s"}).user == "s"
     assert read(CHAT | {"user": "u" * 256}).user == "u" * 256
