@@ -14,9 +14,9 @@ from gateway.admin_asking import (
     read,
     time_of,
 )
-from gateway.callers import Operators
 from gateway.exchange import Exchange
 from gateway.gateway import Gateway
+from pipeline.current import Configuration
 from pipeline.errors import BadRequest, RequestNotFound
 from pipeline.streams.dead.changes import Changes
 from pipeline.streams.dead.letter import Letter, LetterFilter, Summary, summary
@@ -69,16 +69,18 @@ class Work(msgspec.Struct, kw_only=True):
 class DeadLetters:
     """The routes below `/admin/dead`."""
 
-    def __init__(self, gateway: Gateway, operators: Operators) -> None:
+    def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._operators = operators
-        retention = gateway.settings.retention
-        self._letters = Letters(gateway.link, gateway.names, dead_s=retention.dead_s)
+        gateway.current.follow(self._go_by)
         self._most_bytes = gateway.settings.gateway.max_body_bytes
+
+    def _go_by(self, configuration: Configuration) -> None:
+        dead_s = configuration.settings.retention.dead_s
+        self._letters = Letters(self._gateway.link, self._gateway.names, dead_s=dead_s)
 
     async def page(self, exchange: Exchange) -> None:
         """GET /admin/dead: letters, filtered by the query; a look at them is bounded."""
-        self._operators.admit(exchange)
+        self._gateway.operators.admit(exchange)
         wanted = LetterFilter(
             model=exchange.query("model"),
             tenant=exchange.query("tenant"),
@@ -135,7 +137,7 @@ class DeadLetters:
 
     async def replay(self, exchange: Exchange) -> None:
         """POST /admin/dead/replay: those that are named or meant, at a rate."""
-        self._operators.admit(exchange)
+        self._gateway.operators.admit(exchange)
         asked = await read(exchange, _replay, self._most_bytes)
         changes = asked.changes()
         self._check(changes)
@@ -148,7 +150,7 @@ class DeadLetters:
 
     async def purge(self, exchange: Exchange) -> None:
         """POST /admin/dead/purge: delete those that are named or meant, for good."""
-        self._operators.admit(exchange)
+        self._gateway.operators.admit(exchange)
         asked = await read(exchange, _purge, self._most_bytes)
         work = Work(object="sluice.purge", dry_run=asked.dry_run)
 
@@ -201,7 +203,7 @@ class DeadLetters:
         work.after = f"{after}:{last}" if more else None
 
     async def _found(self, exchange: Exchange) -> Letter:
-        self._operators.admit(exchange)
+        self._gateway.operators.admit(exchange)
         reference = exchange.path("id")
         letter = await self._letters.find(reference)
         if letter is None:

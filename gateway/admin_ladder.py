@@ -5,10 +5,10 @@ from typing import Final
 import msgspec
 
 from gateway.admin_asking import Course, LadderSelection, limit_of, read
-from gateway.callers import Operators
 from gateway.exchange import Exchange
 from gateway.gateway import Gateway
 from pipeline import clock
+from pipeline.current import Configuration
 from pipeline.errors import BadRequest
 from pipeline.streams.rungs import PROMOTE_BATCH, Climber, ClimberFilter, Rung, Rungs
 
@@ -42,14 +42,18 @@ class Promotion(msgspec.Struct, kw_only=True):
 class Ladder:
     """The routes below `/admin/ladder`."""
 
-    def __init__(self, gateway: Gateway, operators: Operators) -> None:
-        self._operators = operators
-        self._rungs = Rungs(gateway.link, gateway.names, gateway.catalog.rungs())
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        gateway.current.follow(self._go_by)
         self._most_bytes = gateway.settings.gateway.max_body_bytes
+
+    def _go_by(self, configuration: Configuration) -> None:
+        gateway = self._gateway
+        self._rungs = Rungs(gateway.link, gateway.names, configuration.catalog.rungs())
 
     async def page(self, exchange: Exchange) -> None:
         """GET /admin/ladder: who waits there, filtered by the query; a look is bounded."""
-        self._operators.admit(exchange)
+        self._gateway.operators.admit(exchange)
         wanted = ClimberFilter(
             model=exchange.query("model"),
             tenant=exchange.query("tenant"),
@@ -64,7 +68,7 @@ class Ladder:
 
     async def promote(self, exchange: Exchange) -> None:
         """POST /admin/ladder/promote: let those go on that are named or meant, at a rate."""
-        self._operators.admit(exchange)
+        self._gateway.operators.admit(exchange)
         asked = await read(exchange, _selection, self._most_bytes)
         asked.require()
         told, course = Promotion(dry_run=asked.dry_run), Course(asked.rate, PROMOTE_BATCH)

@@ -7,7 +7,7 @@ from starlette.routing import Route, Router
 
 from gateway.admin import DeadLetters
 from gateway.admin_ladder import Ladder
-from gateway.callers import Operators
+from gateway.complete import PlainCalls
 from gateway.endpoint import Endpoint, Serve
 from gateway.exchange import Exchange
 from gateway.gateway import Gateway
@@ -28,6 +28,8 @@ ROUTES: Final = (
     "POST /chat/async",
     "GET /chat/{task_id}",
     "GET /stream/{session_id}",
+    "POST /complete",
+    "POST /embeddings",
     "GET /v1/requests/{id}",
     "DELETE /v1/requests/{id}",
     "POST /v1/requests/{id}/cancel",
@@ -51,7 +53,7 @@ ROUTES: Final = (
 def build(gateway: Gateway) -> Router:
     """Build the application over an open gateway."""
     openai, plain, requests = OpenAI(gateway), PlainChat(gateway), Requests(gateway)
-    health = HealthRoutes(gateway)
+    health, calls = HealthRoutes(gateway), PlainCalls(gateway)
     routes = [
         _post("/v1/chat/completions", openai.chat_completions),
         _post("/chat/async", plain.later),
@@ -59,6 +61,8 @@ def build(gateway: Gateway) -> Router:
         _get("/stream/{session_id}", Sessions(gateway).stream),
         _get("/chat/{task_id}", plain.state),
         _post("/v1/embeddings", openai.embeddings),
+        _post("/complete", calls.complete),
+        _post("/embeddings", calls.embeddings),
         _get("/v1/requests/{id}/stream", requests.stream),
         _get("/v1/requests/{id}/events", requests.events),
         _post("/v1/requests/{id}/cancel", requests.cancel),
@@ -76,8 +80,7 @@ def build(gateway: Gateway) -> Router:
 
 
 def _admin(gateway: Gateway) -> list[Route]:
-    operators = Operators(gateway.settings)
-    dead, ladder = DeadLetters(gateway, operators), Ladder(gateway, operators)
+    dead, ladder = DeadLetters(gateway), Ladder(gateway)
     one = Endpoint(get=dead.show, patch=dead.edit, delete=dead.purge_one)
     return [
         _get("/admin/dead", dead.page),

@@ -27,6 +27,8 @@ class Caller(msgspec.Struct, frozen=True):
 
 NOBODY: Final = Caller()
 
+_GONE: Final = TenantSettings(models=())
+
 
 class Callers:
     """The tenants of one configuration; without any, everyone is nobody and may do all."""
@@ -53,10 +55,9 @@ class Callers:
         return self.caller_of(exchange).tenant
 
     def may_use(self, tenant: str, model: str) -> bool:
-        """Tell whether a tenant may ask for a model."""
-        return not tenant or any(
-            fnmatchcase(model, pattern) for pattern in self._tenants[tenant].models
-        )
+        """Tell whether a tenant may ask for a model; one that was taken out since may for none."""
+        known = self._tenants.get(tenant, _GONE)
+        return not tenant or any(fnmatchcase(model, pattern) for pattern in known.models)
 
     def may_see(self, tenant: str, owner: str) -> bool:
         """Tell whether a tenant may see what belongs to another one."""
@@ -64,7 +65,7 @@ class Callers:
 
     def priority_of(self, tenant: str) -> int:
         """Give the priority of a tenant's requests that ask for none."""
-        return self._tenants[tenant].priority if tenant else 0
+        return self._tenants.get(tenant, _GONE).priority
 
 
 class Operators:

@@ -7,12 +7,12 @@ import os
 import socket
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
 from gateway.asking import Wishes
-from gateway.callers import Callers
+from gateway.callers import Callers, Operators
 from gateway.exchange import Exchange, Headers
 from gateway.hearing import PING_S, Hearing, Wait
 from gateway.records import Record, Task, not_found, task, tenant_of
@@ -20,14 +20,16 @@ from gateway.sse import PING
 from gateway.waiting import Outlook, Sight, Spot, limited
 from pipeline import clock
 from pipeline.catalog import Catalog
+from pipeline.current import Configuration, Current, Read
 from pipeline.errors import ModelNotFound, RedisUnavailable, SluiceError, StartError
 from pipeline.event import Event
 from pipeline.limits.view import View
 from pipeline.names import Names
-from pipeline.settings.load import Settings
+from pipeline.settings.load import Settings, load
 from pipeline.streams.inbox import Inbox, Watch
 from pipeline.streams.ingress import Ingress
 from pipeline.streams.link import Argument, Link, LinkError, Reply
+from pipeline.streams.reloads import Reloads
 from pipeline.streams.replicas import replicas_of
 from pipeline.streams.scripts import CANCEL, Script
 
@@ -58,24 +60,46 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 class Gateway:
     """One gateway process: open it on its event loop, close it there."""
 
-    def __init__(self, settings: Settings, pace: Pace | None = None, sight: Sight = View) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        pace: Pace | None = None,
+        sight: Sight = View,
+        read: Read = load,
+    ) -> None:
+        self.current = Current(settings, read)
         self.pace = pace or Pace()
         self.names = Names(settings.redis.namespace)
-        self.catalog = Catalog(settings)
-        self.callers = Callers(settings.tenants)
         self.name = f"{socket.gethostname()}-{os.getpid()}-{clock.new_id()[-8:]}"
         url = settings.redis.address
         self.link = Link(url, name=f"sluice-gateway-{self.name}")
         self.inbox = Inbox(url, self.link, self.names, self.name)
+        self._reloads = Reloads(self.link, self.names, self.name, self.current)
+        self.inbox.on_news = self._reloads.take_over
         replicas = replicas_of(settings.durability, url, f"sluice-accept-{self.name}")
         self.ingress = Ingress(self.link, self.names, replicas)
         self._outlook = Outlook(self.link, self.names, sight(self.link, self.names))
-        self._limited = limited(settings.tenants)
         self.hearings: set[Hearing] = set()
         #: Whether everyone has been told that this gateway stops.
         self.stopping = False
         self._clock: asyncio.Task[None] | None = None
+        self.current.follow(self._go_by)
+
+    def _go_by(self, configuration: Configuration) -> None:
+        settings = configuration.settings
+        self.callers = Callers(settings.tenants)
+        self.operators = Operators(settings)
+        self._limited = limited(settings.tenants)
+
+    @property
+    def settings(self) -> Settings:
+        """Give the settings in force."""
+        return self.current.settings
+
+    @property
+    def catalog(self) -> Catalog:
+        """Give the catalog in force."""
+        return self.current.catalog
 
     async def open(self) -> None:
         """Connect. Raises `StartError` with one line when Redis cannot be reached."""
@@ -83,6 +107,7 @@ class Gateway:
             await self.link.open()
             await self.ingress.open()
             await self.inbox.open()
+            await self._reloads.begin()
             await self._follow_clock()
         except (LinkError, TimeoutError, OSError) as error:
             raise StartError(
@@ -95,6 +120,7 @@ class Gateway:
         """Remove the inbox and disconnect."""
         if self._clock:
             self._clock.cancel()
+        await self._reloads.close()
         await self.inbox.close()
         await self.ingress.close()
         await self.link.close()
@@ -210,17 +236,21 @@ class Gateway:
         with contextlib.suppress(SluiceError):
             await self.cancel(request_id, "client_gone")
 
-    async def _follow_clock(self) -> None:
+    async def _follow_clock(self) -> bytes | None:
+        """Follow Redis's clock; gives the configuration that was published last."""
         # Both before the first await, so that they share a round trip.
-        time, offset = self.link.call("TIME"), self.link.call("GET", self.names.clock)
+        names = self.names
+        time, others = self.link.call("TIME"), self.link.call("MGET", names.clock, names.config)
         seconds, microseconds = await time
-        clock.follow(int(seconds) + int(microseconds) / 1e6 + float(await offset or 0))
+        offset, published = await others
+        clock.follow(int(seconds) + int(microseconds) / 1e6 + float(offset or 0))
+        return cast("bytes | None", published)
 
     async def _keep_clock(self) -> None:
         while True:
             await asyncio.sleep(_CLOCK_S)
             with contextlib.suppress(LinkError):
-                await self._follow_clock()
+                await self._reloads.notice(await self._follow_clock())
 
 
 def _away() -> RedisUnavailable:

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -135,8 +136,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "redis.url": given.redis_url, "gateway.host": given.host, "gateway.port": given.port,
     }  # fmt: skip
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    overrides = {path: text for path, text in asked.items() if text}
+    read = partial(load, given.config, overrides=overrides)
     try:
-        run(load(given.config, overrides={k: v for k, v in asked.items() if v}), fd=given.fd)
+        run(read(), fd=given.fd, make=partial(Gateway, read=read))
     except SluiceError as error:
         print(f"gateway: {error.message}", file=sys.stderr)
         return 1

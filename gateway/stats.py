@@ -12,6 +12,7 @@ from gateway.callers import is_here
 from gateway.exchange import Exchange
 from gateway.gateway import Gateway
 from gateway.health import BACKLOG, MOST_COUNTED
+from pipeline.current import Configuration
 from pipeline.errors import RedisUnavailable
 from pipeline.flow import CALL
 from pipeline.limits.report import LimitsReport, RoomReport
@@ -43,8 +44,12 @@ class StatsRoute:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._view = View(gateway.link, gateway.names)
-        self._reporter = Reporter(gateway.settings, gateway.catalog)
-        self._rungs = Rungs(gateway.link, gateway.names, gateway.catalog.rungs())
+        gateway.current.follow(self._go_by)
+
+    def _go_by(self, configuration: Configuration) -> None:
+        gateway, catalog = self._gateway, configuration.catalog
+        self._reporter = Reporter(configuration.settings, catalog)
+        self._rungs = Rungs(gateway.link, gateway.names, catalog.rungs())
 
     async def stats(self, exchange: Exchange) -> None:
         """GET /stats. Raises `BadToken` and `RedisUnavailable`."""

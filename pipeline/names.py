@@ -56,6 +56,8 @@ class Names:
         self.gateways = f"{self.prefix}:gateways"
         #: Hash of counters that only `status` reads (refused transitions, claims …).
         self.counters = f"{self.prefix}:counters"
+        #: The version of the configuration that was published last, and the reload's own id.
+        self.config = f"{self.prefix}:config"
         #: Offset in seconds to Redis's own time; absent outside tests.
         self.clock = f"{self.prefix}:clock"
 
@@ -94,6 +96,10 @@ class Names:
     def worker(self, consumer: str) -> str:
         """Name the liveness key of a worker process."""
         return f"{self.prefix}:worker:{consumer}"
+
+    def taken(self, reload: str) -> str:
+        """Name the hash in which each process tells what came of a reload."""
+        return f"{self.prefix}:config:{reload}"
 
     def inbox(self, gateway: str) -> str:
         """Name the stream through which a gateway process hears of its requests."""

@@ -49,9 +49,10 @@ class House:
         self.url = f"http://127.0.0.1:{self.port}"
         self.simulated_port = embedded.free_port()
         self.upstream = Upstream(self.simulated_port)
-        self._write_config(sections)
+        self.configure(sections)
 
-    def _write_config(self, sections: Mapping[str, Section]) -> None:
+    def configure(self, sections: Mapping[str, Section]) -> None:
+        """Write the configuration; who runs goes by it once it has been reloaded."""
         base = f"http://127.0.0.1:{self.simulated_port}/v1"
         simulated: Section = {"kind": "simulated", "base_url": base}
         given: Section = {"sim": {"any_model": True}, **sections.get("providers", {})}

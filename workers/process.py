@@ -12,22 +12,23 @@ from typing import Any, Final
 
 import redis.exceptions
 
-from pipeline import clock
-from pipeline.catalog import Catalog
+from pipeline import clock, prices
+from pipeline.current import Configuration, Current, Read
 from pipeline.errors import StartError
 from pipeline.flow import CALL, GATE, RESPOND, ROUTE
 from pipeline.limits.admission import RENEW_S, Admission
 from pipeline.limits.strays import Strays
 from pipeline.names import Names
 from pipeline.outcome import Outcome
-from pipeline.settings.load import Settings
+from pipeline.settings.load import Settings, load
 from pipeline.streams.callbacks import Callbacks
 from pipeline.streams.cancels import Cancels
 from pipeline.streams.carriage import Kept
 from pipeline.streams.engine import Engine, EngineOptions, Hop
-from pipeline.streams.keeper import Keeper, Limits
+from pipeline.streams.keeper import Claimed, Keeper, Limits
 from pipeline.streams.link import Link, LinkError
 from pipeline.streams.liveness import Facts, Liveness, consumer_name
+from pipeline.streams.reloads import Reloads
 from pipeline.streams.replies import Replies
 from workers.call import Means
 from workers.providers.upstream import Upstream
@@ -51,21 +52,29 @@ START_S: Final = 30.0
 class WorkerProcess:
     """The hops of one process from start to drain; lives on one event loop."""
 
-    def __init__(self, settings: Settings, functions: HopFunctions) -> None:
+    def __init__(self, settings: Settings, functions: HopFunctions, read: Read = load) -> None:
         self._settings = settings
+        self._current = Current(settings, read)
+        self._functions = functions
         self._names = Names(settings.redis.namespace)
         self._consumer = consumer_name()
         self._url = settings.redis.address
         self._link = Link(self._url, name=f"sluice-worker-{self._consumer}", on_connect=self._adopt)
-        self._catalog = Catalog(settings)
-        self._admission = Admission(self._link, self._names, settings, self._catalog)
+        self._reloads = Reloads(self._link, self._names, self._consumer, self._current)
+        self._admission = Admission(self._link, self._names, settings, self._current.catalog)
         self._strays = Strays(self._link, self._names, self._admission.leave)
         self._upstream = Upstream()
         self._cancels = Cancels(self._link, self._names)
-        self._engine = self._make_engine(functions)
+        self._replies = Replies(self._link, self._names)
+        self._callbacks = Callbacks(
+            self._link, self._names, settings.retention.reply_to_max_entries
+        )
+        self._engine = self._make_engine()
         workers = settings.workers
-        self._keeper = Keeper(self._engine, self._limits(), workers.scan_s, self._look)
+        self._keeper = Keeper(self._engine, _limits(settings), workers.scan_s, self._look)
         self._liveness: Liveness | None = None
+        self._current.follow(self._go_by)
+        self._moving: asyncio.Task[None] | None = None
         self._started = clock.now()
         self._renewed = clock.monotonic()
         self._looks = 0
@@ -87,6 +96,7 @@ class WorkerProcess:
         )
         self._liveness.start()
         await self._admission.publish()
+        await self._reloads.publish()
         await self._engine.start()
         self._keeper.start()
         log.info("Worker %s started", self._consumer)
@@ -94,6 +104,10 @@ class WorkerProcess:
     async def stop_reading(self) -> None:
         """Take nothing new."""
         await self._keeper.stop()
+        await self._reloads.close()
+        if self._moving:
+            self._moving.cancel()
+            await asyncio.gather(self._moving, return_exceptions=True)
         await self._engine.stop_reading()
 
     async def drain(self) -> None:
@@ -112,51 +126,57 @@ class WorkerProcess:
         await self._link.close()
         log.info("Worker %s stopped", self._consumer)
 
-    def _make_engine(self, functions: HopFunctions) -> Engine:
-        means = Means(
-            catalog=self._catalog,
-            admission=self._admission,
-            upstream=self._upstream,
-            replies=Replies(self._link, self._names),
-            body_of=self._body_of,
-            cancels=self._cancels,
-            retry=self._settings.retry,
-        )
-        bound: dict[str, Hop] = {
-            ROUTE: functools.partial(functions[ROUTE], catalog=means.catalog),
-            GATE: functools.partial(
-                functions[GATE], admission=self._admission, catalog=self._catalog
-            ),
-            CALL: functools.partial(functions[CALL], means=means),
-            RESPOND: functions[RESPOND],
-        }
-        retention, workers = self._settings.retention, self._settings.workers
+    def _make_engine(self) -> Engine:
+        workers, configuration = self._settings.workers, self._current.now
         options = EngineOptions(
             url=self._url,
             consumer=self._consumer,
-            kept=Kept(
-                replies_s=int(retention.replies_s),
-                repeats_s=int(self._settings.idempotency.kept_s),
-                events_s=int(retention.events_s),
-                dead_s=int(retention.dead_s),
-            ),
+            kept=_kept(self._settings),
             calls=workers.calls,
             max_deliveries=workers.max_deliveries,
             default_model=self._settings.gateway.default_model,
         )
-        callbacks = Callbacks(self._link, self._names, retention.reply_to_max_entries)
-        engine = Engine(options, self._names, self._link, bound, callbacks.deliver)
+        hops = self._bound(configuration)
+        engine = Engine(options, self._names, self._link, hops, self._callbacks.deliver)
         engine.on_given_up = self._admission.leave
         engine.on_refused(self._strays.note)
         return engine
 
-    def _limits(self) -> Limits:
-        retention = self._settings.retention
-        return Limits(
-            events_s=int(retention.events_s),
-            dead_s=int(retention.dead_s),
-            max_entries=retention.max_entries,
+    def _bound(self, configuration: Configuration) -> dict[str, Hop]:
+        """Give the hops by a configuration: what has begun by another one ends by that."""
+        functions, catalog = self._functions, configuration.catalog
+        prices.prepare(catalog)
+        means = Means(
+            catalog=catalog,
+            admission=self._admission,
+            upstream=self._upstream,
+            replies=self._replies,
+            body_of=self._body_of,
+            cancels=self._cancels,
+            retry=configuration.settings.retry,
+            config=configuration.version,
         )
+        return {
+            ROUTE: functools.partial(functions[ROUTE], catalog=catalog),
+            GATE: functools.partial(functions[GATE], admission=self._admission, catalog=catalog),
+            CALL: functools.partial(functions[CALL], means=means),
+            RESPOND: functions[RESPOND],
+        }
+
+    def _go_by(self, configuration: Configuration) -> None:
+        settings = configuration.settings
+        self._admission.replace(settings, configuration.catalog)
+        self._callbacks.max_entries = settings.retention.reply_to_max_entries
+        self._keeper.limits = _limits(settings)
+        self._engine.go_by(
+            self._bound(configuration), _kept(settings), settings.gateway.default_model
+        )
+        if self._liveness:
+            self._moving = asyncio.create_task(self._move(), name="move who waits")
+
+    async def _move(self) -> None:
+        if moved := await self._admission.move():
+            log.info("Woke %s events that waited by the configuration before", moved)
 
     async def _body_of(self, request_id: str) -> bytes | None:
         while True:
@@ -167,9 +187,10 @@ class WorkerProcess:
             else:
                 return body
 
-    async def _look(self, cancelled: bytes | None) -> None:
-        """What the keeper does beside its own duties: who is cancelled, leases, who waits."""
-        await self._cancels.notice(cancelled)
+    async def _look(self, found: Claimed) -> None:
+        """What the keeper does beside its own duties: reloads, cancelled calls, leases, waiting."""
+        await self._reloads.notice(found.config)
+        await self._cancels.notice(found.cancelled)
         await self._strays.look()
         # A little less than a scan: else every other one of a single worker would be left out.
         await self._admission.sweep(self._settings.workers.scan_s * 0.9)
@@ -182,7 +203,7 @@ class WorkerProcess:
 
     async def _mend(self) -> None:
         """Find who waits or climbs without being noted; one question while nobody does."""
-        names, rungs = self._names, self._catalog.rungs()
+        names, rungs = self._names, self._current.catalog.rungs()
         streams = [names.rung(rung) for rung in rungs]
         if await self._link.call("EXISTS", names.parked, names.woken, *streams):
             await self._admission.mend()
@@ -223,3 +244,22 @@ class WorkerProcess:
                     "Redis may forget what was accepted: maxmemory-policy is %s, set noeviction",
                     policy[1].decode(),
                 )
+
+
+def _kept(settings: Settings) -> Kept:
+    retention = settings.retention
+    return Kept(
+        replies_s=int(retention.replies_s),
+        repeats_s=int(settings.idempotency.kept_s),
+        events_s=int(retention.events_s),
+        dead_s=int(retention.dead_s),
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    retention = settings.retention
+    return Limits(
+        events_s=int(retention.events_s),
+        dead_s=int(retention.dead_s),
+        max_entries=retention.max_entries,
+    )

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
     """Give the commands to the app."""
     for function, example in (
         (limits, "sluice limits --model fast --tenant acme --tokens 2000; echo $?"),
-        (reload, "sluice reload --config sluice.yaml"),
+        (reload, "sluice reload --dry-run; sluice reload"),
         (token, "sluice token --tenant acme; sluice token --admin"),
     ):
         app.command(rich_help_panel=_LIMITS, epilog=f"Example: {example}")(function)
@@ -111,18 +111,25 @@ def revive(
 
 
 def reload(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what differs, and change nothing.")
+    ] = False,
     config: Config = None,
     redis_url: RedisUrl = "",
     namespace: Namespace = "",
     as_json: AsJson = False,
 ) -> None:
-    """Make the limits of the configuration file hold, from the next request on in every worker.
+    """Put the configuration file in force in every part that runs, dropping no request.
 
-    What is used stays counted. It says what else in the file takes a restart.
+    Each part reads its own file and environment again; what is under way ends by what it began
+    with. It tells what differs, what takes a restart, and which parts have taken it over: ends
+    with 1 when one has not. A file with faults changes nothing. SIGHUP to a `sluice` process does
+    the same.
     """
     from pipeline.cli import reload as command
 
-    command.run(Where(config, redis_url, namespace), as_json=as_json)
+    where = Where(config, redis_url, namespace)
+    raise typer.Exit(command.run(where, dry_run=dry_run, as_json=as_json))
 
 
 def token(

@@ -75,8 +75,8 @@ def workers(
 ) -> None:
     """Run worker processes alone, against a Redis that runs elsewhere.
 
-    SIGTERM lets them finish what they have begun, at most workers.grace_s; SIGHUP reloads them
-    one after another. One that dies is started again.
+    SIGTERM lets them finish what they have begun, at most workers.grace_s; SIGUSR2 restarts
+    them one after another, SIGHUP reloads the configuration. One that dies is started again.
     """
     from pipeline.cli import serve
 

@@ -6,7 +6,7 @@ that dies at once again and again ends the whole crew, with its last lines.
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Final
@@ -29,6 +29,9 @@ _ECHO_S: Final = 0.5
 _KILL_TIMEOUT_S: Final = 10.0
 
 
+_NO_MORE: Final[Mapping[signal.Signals, Callable[[], None]]] = {}
+
+
 class Post:
     """A part and the process that fills it now, if there is one."""
 
@@ -38,7 +41,7 @@ class Post:
         #: Deaths at once in a row.
         self.deaths = 0
         #: Told to end, to be started anew at once.
-        self.reloading = False
+        self.restarting = False
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -69,14 +72,16 @@ class Crew:
         return self._stopping.is_set()
 
     @contextmanager
-    def watching(self, on_hangup: Callable[[], None] | None = None) -> Iterator[None]:
+    def watching(
+        self, more: Mapping[signal.Signals, Callable[[], None]] = _NO_MORE
+    ) -> Iterator[None]:
         """Take this process's signals: the first INT or TERM stops, a second one hurries."""
         loop = asyncio.get_running_loop()
         takers = {
             signal.SIGCHLD: self._reap,
             signal.SIGINT: self.ask_to_stop,
             signal.SIGTERM: self.ask_to_stop,
-            signal.SIGHUP: on_hangup or self.ask_to_stop,
+            **more,
         }
         for number, taker in takers.items():
             loop.add_signal_handler(number, taker)
@@ -129,23 +134,23 @@ class Crew:
                     post.child.kill()
             await self._until(partial(_is_empty, stage), _KILL_TIMEOUT_S)
 
-    async def reload(self, settled: Callable[[Child], Awaitable[None]]) -> None:
+    async def restart(self, settled: Callable[[Child], Awaitable[None]]) -> None:
         """Start every part anew, one after another; `settled` waits until the new one works."""
         for post in self.posts:
             if not self.is_stopping:
-                await self._reload(post, settled)
+                await self._restart(post, settled)
 
-    async def _reload(self, post: Post, settled: Callable[[Child], Awaitable[None]]) -> None:
+    async def _restart(self, post: Post, settled: Callable[[Child], Awaitable[None]]) -> None:
         old = post.child
         if old is None:
             return
-        self.report.note(f"{post.part.name} is reloaded")
-        post.reloading = True
+        self.report.note(f"{post.part.name} is restarted")
+        post.restarting = True
         old.terminate()
-        await self._until(lambda: not post.reloading, post.part.grace_s)
-        if post.reloading:
+        await self._until(lambda: not post.restarting, post.part.grace_s)
+        if post.restarting:
             old.kill()
-        await self._until(lambda: not post.reloading, _KILL_TIMEOUT_S)
+        await self._until(lambda: not post.restarting, _KILL_TIMEOUT_S)
         if post.child:
             await settled(post.child)
 
@@ -165,8 +170,8 @@ class Crew:
                 continue
             post.child = None
             child.close()
-            if post.reloading:
-                post.reloading = False
+            if post.restarting:
+                post.restarting = False
                 self._fill(post)
             elif not self.is_stopping:
                 self._replace(post, child, code)

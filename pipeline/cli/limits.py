@@ -128,9 +128,9 @@ def _event(spot: Place, catalog: Catalog, asked: Asked) -> Event:
         raise StartError(f"{asked.tenant or 'no tenant'} has no token {asked.token}; ids: {known}")
     own = tenant.priority if tenant else 0
     timeout_s = min(settings.gateway.request_timeout_s, asked.timeout_s or float("inf"))
-    return Event(
+    event = Event(
         id=clock.new_id(),
-        model=asked.model,
+        model=catalog.canonical(asked.model),
         body_bytes=0,
         created=clock.now(),
         deadline=clock.now() + timeout_s,
@@ -140,8 +140,8 @@ def _event(spot: Place, catalog: Catalog, asked: Asked) -> Event:
         token=asked.token,
         prompt_tokens=asked.tokens,
         output_tokens=asked.max_tokens,
-        plan=catalog.candidates(asked.model),
     )
+    return msgspec.structs.replace(event, plan=catalog.fit(event).plan)
 
 
 def _may_use(spot: Place, asked: Asked) -> bool:

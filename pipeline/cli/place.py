@@ -67,6 +67,10 @@ class Place(msgspec.Struct, frozen=True):
         """Give Redis's address without its password."""
         return shown(self.redis_url)
 
+    def where(self, where: Where) -> Where:
+        """Give the same place to commands that are to find it later."""
+        return msgspec.structs.replace(where, redis_url=self.redis_url)
+
     @contextmanager
     def client(self, *, block_s: float = 0.0) -> Iterator[redis.Redis]:
         """Open a client; any error of Redis within becomes RedisUnavailable, with the address."""

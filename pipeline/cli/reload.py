@@ -1,115 +1,111 @@
-"""`sluice reload`: makes the limits of the configuration file the ones that hold."""
+"""`sluice reload`: puts the configuration file in force, in every part that runs."""
 
-from collections.abc import Iterator, Mapping
-from typing import Final
+import socket
+from contextlib import suppress
 
 import msgspec
 import redis
 
-from pipeline.catalog import Catalog
 from pipeline.cli import looking
 from pipeline.cli.entries import read_hash
 from pipeline.cli.options import Where
 from pipeline.cli.place import Place, find
-from pipeline.limits.caps import GATE, UNLIMITED, VERSION, Cap, caps_key, published
-from pipeline.limits.fingerprint import differences, fingerprints
-from pipeline.limits.refusals import SCOPES, scope_of
+from pipeline.cli.reload_view import Reloaded, changed_limits, lines
+from pipeline.cli.taking_over import Handover, Part
+from pipeline.current import configure
+from pipeline.limits.caps import VERSION, caps_key, published
+from pipeline.limits.fingerprint import after_reload, differences, fingerprints
 from pipeline.limits.runner import PUBLISH
+from pipeline.settings.load import Settings
 
-_KINDS: Final = {"d": "deployment", "p": "provider"}
-_FIELDS: Final = ("rpm", "burst", "tpm", "rpd", "tpd", "concurrency")
-
-
-class Changed(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that holds from now on, and how it was and is."""
-
-    name: str
-    before: str
-    after: str
+_CONNECT_S = 1.0
 
 
-class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
-    """What reloading came to."""
-
-    source: str
-    changed: list[Changed]
-    #: What differs in the file and takes a restart; None: no worker has said what it goes by.
-    needs_restart: list[str] | None
-
-
-def run(where: Where, *, as_json: bool) -> None:
-    """Publish the file's limits and print what became of it."""
-    spot = find(where)
-    with spot.client() as client:
-        looking.follow_clock(client, spot.names)
-        reloaded = _reload(client, spot)
+def run(where: Where, *, dry_run: bool, as_json: bool) -> int:
+    """Reload and print what became of it; gives the exit code."""
+    reloaded = reload(where, dry_run=dry_run)
     if as_json:
         print(msgspec.json.encode(reloaded).decode())
     else:
-        print("\n".join(_lines(reloaded)))
+        print("\n".join(lines(reloaded)))
+    return 0 if reloaded.is_complete else 1
 
 
-def _reload(client: redis.Redis, spot: Place) -> Reloaded:
-    catalog, key = Catalog(spot.settings), caps_key(spot.names)
-    before, after = read_hash(client, key), published(spot.settings, catalog)
-    # What the workers go by beside limits stays as it is.
-    prints = before.get(VERSION)
-    fields = after if prints is None else {**after, VERSION: prints}
-    client.eval(PUBLISH.text, 1, spot.names.limits, *(x for pair in fields.items() for x in pair))
-    looking.admit(client, spot.names, "alarm")
-    known = msgspec.msgpack.decode(prints, type=dict[str, str]) if prints else None
-    return Reloaded(
-        source=spot.settings.source,
-        changed=list(_changes(before, after)),
-        needs_restart=None
-        if known is None
-        else differences(known, fingerprints(spot.settings, catalog)),
-    )
+def reload(where: Where, *, dry_run: bool = False) -> Reloaded:
+    """Check the file whole, then have every part take it over.
+
+    Raises `SettingsError` with every fault, and has then changed nothing.
+    """
+    spot = find(where)
+    with spot.client() as client:
+        now = looking.follow_clock(client, spot.names)
+        return _Reload(client, spot).run(now, dry_run=dry_run)
 
 
-def _changes(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterator[Changed]:
-    for name in sorted({*before, *after} - {VERSION}):
-        old, new = before.get(name), after.get(name)
-        # What a class leaves of a limit follows from the limit.
-        if old != new and "!" not in name:
-            yield Changed(name=_named(name), before=_written(name, old), after=_written(name, new))
+class _Reload:
+    """One reload, from what holds to what is to hold."""
 
+    def __init__(self, client: redis.Redis, spot: Place) -> None:
+        self._client = client
+        self._spot = spot
+        self._configuration = configure(spot.settings)
+        catalog = self._configuration.catalog
+        self._before = read_hash(client, caps_key(spot.names))
+        self._after = published(spot.settings, catalog)
+        self._prints = fingerprints(spot.settings, catalog)
 
-def _named(name: str) -> str:
-    if name == GATE:
-        return "waiting rooms"
-    kind, _, rest = name.partition(":")
-    if kind in _KINDS:
-        return f"{_KINDS[kind]} {rest}"
-    ours, whole = scope_of(name)
-    if kind != "t" and ":" not in rest:
-        return f"each other {SCOPES[kind]} of {rest}"
-    return f"{ours} {whole}"
-
-
-def _written(name: str, packed: bytes | None) -> str:
-    if name == GATE:
-        aging_ms, most, probe_ms = msgspec.msgpack.decode(packed) if packed else (0, 0, 0)
-        return (
-            f"aging_s {aging_ms / 1000:g}, max_queue_size {most}, probe_s {probe_ms / 1000:g}"
-            if packed
-            else "none"
+    def run(self, now: float, *, dry_run: bool) -> Reloaded:
+        known = self._known()
+        parts = [] if dry_run else self._carry_out(known, now)
+        differ = None if known is None else differences(known, self._prints)
+        restart = {path for part in parts for path in part.restart}
+        settings = self._spot.settings
+        return Reloaded(
+            source=settings.source,
+            version=self._configuration.version,
+            is_dry=dry_run,
+            limits=changed_limits(self._before, self._after),
+            differences=differ,
+            needs_restart=sorted(restart | set(differ.restart if differ else ())),
+            parts=parts,
+            warnings=_warnings(settings),
         )
-    cap = msgspec.msgpack.decode(packed, type=Cap) if packed else UNLIMITED
-    parts = [f"{field} {getattr(cap, field)}" for field in _FIELDS if getattr(cap, field) >= 0]
-    if cap.window >= 0:
-        parts.append(f"{cap.window} in {cap.window_ms / 1000:g} s")
-    return ", ".join(parts) or "none"
+
+    def _known(self) -> dict[str, str] | None:
+        packed = self._before.get(VERSION)
+        return msgspec.msgpack.decode(packed, type=dict[str, str]) if packed else None
+
+    def _carry_out(self, known: dict[str, str] | None, now: float) -> list[Part]:
+        names, settings = self._spot.names, self._spot.settings
+        if known is not None:
+            prints = after_reload(known, self._prints)
+            self._after[VERSION] = msgspec.msgpack.encode(prints)
+        # Limits of what is taken out go on to hold while anyone may still go by it.
+        self._publish({**self._before, **self._after})
+        version, scan_s = self._configuration.version, settings.workers.scan_s
+        parts = Handover(self._client, names, version, scan_s).run(now)
+        if all(part.took_over for part in parts):
+            self._publish(self._after)
+        return parts
+
+    def _publish(self, fields: dict[str, bytes]) -> None:
+        names = self._spot.names
+        arguments = [part for pair in fields.items() for part in pair]
+        self._client.eval(PUBLISH.text, 1, names.limits, *arguments)
+        looking.admit(self._client, names, "alarm")
 
 
-def _lines(reloaded: Reloaded) -> Iterator[str]:
-    count = len(reloaded.changed)
-    limits = "1 limit" if count == 1 else f"{count} limits"
-    yield f"{limits} changed; those of {reloaded.source} hold from the next request on."
-    for one in reloaded.changed:
-        yield f"  {one.name}: {one.before} → {one.after}"
-    if reloaded.needs_restart is None:
-        yield "No worker has published what else it goes by: none has started here yet."
-    elif reloaded.needs_restart:
-        yield "This takes a restart of the workers and gateways:"
-        yield from (f"  {difference}" for difference in reloaded.needs_restart)
+def _warnings(settings: Settings) -> list[str]:
+    place = settings.simulate
+    if not settings.needs_simulator or _listens(place.host, place.port):
+        return []
+    return [
+        f"a provider is simulated, and nothing listens on {place.host}:{place.port}: restart "
+        "`sluice up`, which starts the simulated provider, or run `sluice simulate`"
+    ]
+
+
+def _listens(host: str, port: int) -> bool:
+    with suppress(OSError), socket.create_connection((host, port), _CONNECT_S):
+        return True
+    return False

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Sequence
+import signal
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from pipeline.cli import parts, place, readiness
-from pipeline.cli.child import Child, Part
+from pipeline.cli.child import Child
 from pipeline.cli.crew import Crew
+from pipeline.cli.hangup import Duties, Hangup
 from pipeline.cli.options import Where
 from pipeline.cli.report import Report
 from pipeline.errors import StartError
@@ -30,11 +32,13 @@ def gateway(where: Where) -> int:
     url = parts.gateway_url(settings)
     with parts.listen(settings.gateway.host, settings.gateway.port, "the gateway") as listener:
         crew_parts = parts.gateways(settings, handed, listener)
-        return _run(crew_parts, lambda _child: readiness.gateway_state(url), listener.close)
+        crew = Crew([crew_parts], Report([part.name for part in crew_parts]))
+        at = spot.where(where)
+        return _run(crew, at, lambda _child: readiness.gateway_state(url), listener.close)
 
 
 def workers(where: Where) -> int:
-    """Run the worker processes until they are asked to stop; SIGHUP reloads them."""
+    """Run the worker processes until they are asked to stop; SIGUSR2 restarts them."""
     spot = place.find(where)
     place.check_redis(spot.redis_url)
     handed = environment(where.config, {**where.overrides(), "redis.url": spot.redis_url})
@@ -42,7 +46,9 @@ def workers(where: Where) -> int:
     def state(child: Child) -> str:
         return readiness.workers_state(spot.redis_url, spot.names, {child.pid})
 
-    return _run(parts.workers(spot.settings, handed), state)
+    crew_parts = parts.workers(spot.settings, handed)
+    crew = Crew([crew_parts], Report([part.name for part in crew_parts]))
+    return _run(crew, spot.where(where), state)
 
 
 def simulate(where: Where, host: str, port: int, extra: Sequence[str]) -> None:
@@ -54,35 +60,31 @@ def simulate(where: Where, host: str, port: int, extra: Sequence[str]) -> None:
     os.execv(arguments[0], arguments)  # noqa: S606 - no shell is wanted
 
 
-def _run(crew_parts: list[Part], state: State, before_stop: Callable[[], None] = _nothing) -> int:
-    crew = Crew([crew_parts], Report([part.name for part in crew_parts]))
-    asyncio.run(_supervise(crew, state, before_stop))
+def _run(crew: Crew, where: Where, state: State, before_stop: Callable[[], None] = _nothing) -> int:
+    asyncio.run(_supervise(crew, where, state, before_stop))
     if crew.failure:
         raise StartError(crew.failure)
     return 0
 
 
-async def _supervise(crew: Crew, state: State, before_stop: Callable[[], None]) -> None:
-    tasks: set[asyncio.Task[None]] = set()
+async def _supervise(
+    crew: Crew, where: Where, state: State, before_stop: Callable[[], None]
+) -> None:
+    duties = Duties()
+    hangup = Hangup(crew, where, duties)
 
-    def reload() -> None:
-        if not any(task.get_name() == "reload" for task in tasks):
-            spawn("reload", crew.reload(partial(_until_settled, crew, state)))
+    def restart() -> None:
+        duties.begin("restart", partial(crew.restart, partial(_until_settled, crew, state)))
 
-    def spawn(name: str, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work, name=name)
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    with crew.watching(on_hangup=reload):
+    with crew.watching({signal.SIGHUP: hangup.taken, signal.SIGUSR2: restart}):
         try:
             crew.start()
-            spawn("first settling", _all_settled(crew, state))
+            duties.begin("first settling", partial(_all_settled, crew, state))
             await crew.until_stopping()
         finally:
             before_stop()
             await crew.stop()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await duties.end()
 
 
 async def _all_settled(crew: Crew, state: State) -> None:

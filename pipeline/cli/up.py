@@ -19,6 +19,7 @@ import msgspec
 from pipeline.cli import parts, place, readiness
 from pipeline.cli.billing import billing
 from pipeline.cli.crew import Crew
+from pipeline.cli.hangup import Duties, Hangup
 from pipeline.cli.options import Where
 from pipeline.cli.report import Report
 from pipeline.embedded.directory_lock import DirectoryLock
@@ -104,10 +105,9 @@ class _Up:
         self._own = own
         self._home = plan.home
         self._redis_url = own.url if own else plan.settings.redis.address
-        overrides = plan.where.overrides()
-        if own:
-            overrides["redis.url"] = own.url
-        handed = environment(plan.where.config, overrides)
+        where = msgspec.structs.replace(plan.where, redis_url=self._redis_url)
+        self._where = where if own else plan.where
+        handed = environment(self._where.config, self._where.overrides())
         simulated = (
             [parts.simulator(plan.settings, handed)] if plan.settings.needs_simulator else []
         )
@@ -121,7 +121,9 @@ class _Up:
 
     async def run(self) -> int:
         """Run until asked to stop; gives the exit code."""
-        with self._crew.watching(), self._found_by_others():
+        duties = Duties()
+        hangup = Hangup(self._crew, self._where, duties)
+        with self._crew.watching({signal.SIGHUP: hangup.taken}), self._found_by_others():
             self._greet()
             try:
                 self._crew.start()
@@ -133,6 +135,7 @@ class _Up:
             finally:
                 self._listener.close()
                 await self._crew.stop()
+                await duties.end()
                 if self._reviving:
                     await asyncio.gather(self._reviving, return_exceptions=True)
         if self._crew.failure:

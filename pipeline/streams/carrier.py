@@ -53,10 +53,8 @@ class Carrier:
     ) -> None:
         self._link = link
         self._names = names
-        self._head: list[Argument] = [
-            names.prefix, consumer, f"{kept.replies_s} {kept.repeats_s}",
-        ]  # fmt: skip
-        self._kept = kept
+        self._consumer = consumer
+        self.keep(kept)
         self._holdings = holdings
         self._landed: list[Landed] = []
         self._wake = asyncio.Event()
@@ -67,6 +65,13 @@ class Carrier:
         self.on_refused: Callable[[Event], object] | None = None
         #: While draining, nothing but the last hop's entries is taken along.
         self.draining = False
+
+    def keep(self, kept: Kept) -> None:
+        """Let what ends from now on be kept for so long."""
+        self._kept = kept
+        self._head: list[Argument] = [
+            self._names.prefix, self._consumer, f"{kept.replies_s} {kept.repeats_s}",
+        ]  # fmt: skip
 
     def land(self, run: Running, outcome: Outcome) -> None:
         """Hand over a hop's outcome."""

@@ -3,13 +3,14 @@
 -- Touches  {prefix}:workers            consumers that have been seen
 --          {prefix}:worker:{consumer}  read: absent means dead
 --          {prefix}:pulse, {prefix}:settling   read: whether signs of life can be trusted now
---          {prefix}:rungs:due, {prefix}:cancels   read: whether there is anything else to look at
+--          {prefix}:rungs:due, {prefix}:cancels, {prefix}:config   read: whether there is anything else to look at
 --          the hop streams and their groups
 --          {prefix}:counters           claims
 -- ARGV     prefix, consumer, most entries, 1 to look for consumers that registered nowhere,
 --          most suspects, how many run already, then for each stream: source, group, most entries
 -- Returns  {entries claimed: {source, entry id, fields, delivery} each, when the first event on a rung
---          falls due or nothing, how many requests have been cancelled or nothing}
+--          falls due or nothing, how many requests have been cancelled or nothing, the
+--          configuration that was published last or nothing}
 local prefix, me, most, wide = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1'
 local trials, running = tonumber(ARGV[5]), tonumber(ARGV[6])
 -- A suspect has been in the hands of so many workers that died. Which of all that they held took
@@ -21,8 +22,10 @@ for i = 7, #ARGV, 3 do
   streams[#streams + 1] = {source = ARGV[i], group = ARGV[i + 1], room = tonumber(ARGV[i + 2])}
 end
 
-local signs = redis.call('MGET', prefix .. ':pulse', prefix .. ':settling', prefix .. ':rungs:due', prefix .. ':cancels')
-if not signs[1] or signs[2] then return {{}, signs[3], signs[4]} end
+local signs = redis.call(
+  'MGET', prefix .. ':pulse', prefix .. ':settling', prefix .. ':rungs:due', prefix .. ':cancels', prefix .. ':config'
+)
+if not signs[1] or signs[2] then return {{}, signs[3], signs[4], signs[5]} end
 
 local function alive(name)
   return name == me or redis.call('EXISTS', prefix .. ':worker:' .. name) == 1
@@ -92,4 +95,4 @@ for _, name in ipairs(redis.call('SMEMBERS', registry)) do
   end
 end
 if #claimed > 0 then redis.call('HINCRBY', prefix .. ':counters', 'claimed', #claimed) end
-return {claimed, signs[3], signs[4]}
+return {claimed, signs[3], signs[4], signs[5]}

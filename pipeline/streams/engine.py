@@ -87,6 +87,12 @@ class Engine:
         """Have each event noted for which this process came too late."""
         self._carrier.on_refused = note
 
+    def go_by(self, hops: Mapping[str, Hop], kept: Kept, default_model: str) -> None:
+        """Run what is read from now on by another configuration."""
+        self._hops = hops
+        self.options = msgspec.structs.replace(self.options, kept=kept, default_model=default_model)
+        self._carrier.keep(kept)
+
     async def start(self) -> None:
         """Make the groups, connect and begin to read. Raises `LinkError`."""
         await self.make_groups()

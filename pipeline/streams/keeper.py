@@ -32,10 +32,6 @@ TRIM_EVERY: Final = 20
 TRIM_SLICE: Final = 500
 
 
-#: Further duties, which are told how many requests have been cancelled so far; none: none ever.
-Also = Callable[[bytes | None], Awaitable[None]]
-
-
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How much is kept of `requests` and `done`, and of `dead`."""
 
@@ -50,6 +46,12 @@ class Claimed(msgspec.Struct, frozen=True):
     entries: int
     #: How many requests have been cancelled; none: none ever.
     cancelled: bytes | None
+    #: The configuration that was published last.
+    config: bytes | None
+
+
+#: Further duties, which are told what the look told beside.
+Also = Callable[[Claimed], Awaitable[None]]
 
 
 async def claim(engine: Engine, *, wide: bool) -> Claimed:
@@ -61,7 +63,7 @@ async def claim(engine: Engine, *, wide: bool) -> Claimed:
     ]  # fmt: skip
     for stream, group in engine.streams():
         args += [stream, group, holdings.room(group)]
-    claimed, due, cancels = await engine.link.run(CLAIM, [names.prefix], args)
+    claimed, due, cancels, config = await engine.link.run(CLAIM, [names.prefix], args)
     for stream, entry, fields, delivery in claimed:
         engine.begin(stream.decode(), entry.decode(), fields, delivery)
     if claimed:
@@ -69,7 +71,7 @@ async def claim(engine: Engine, *, wide: bool) -> Claimed:
     if due:
         # The others' events, and a clock that was moved: this worker's timer knows of neither.
         engine.mover.look_in(0)
-    return Claimed(len(claimed), cancels)
+    return Claimed(len(claimed), cancels, config)
 
 
 async def trim(link: Link, names: Names, limits: Limits) -> None:
@@ -106,7 +108,8 @@ class Keeper:
         also: Also,
     ) -> None:
         self._engine = engine
-        self._limits = limits
+        #: May be replaced at any time.
+        self.limits = limits
         self._scan_s = scan_s
         self._also = also
         self._task: asyncio.Task[None] | None = None
@@ -136,9 +139,9 @@ class Keeper:
         wide = scans % WIDE_EVERY == 0
         while (found := await claim(self._engine, wide=wide)).entries == CLAIM_BATCH:
             pass
-        await self._also(found.cancelled)
+        await self._also(found)
         if scans % TRIM_EVERY == 0 and await self._my_turn():
-            await trim(self._engine.link, self._engine.names, self._limits)
+            await trim(self._engine.link, self._engine.names, self.limits)
             age_s = self._scan_s * TRIM_EVERY
             await find_missing(self._engine.link, self._engine.names, age_s)
 

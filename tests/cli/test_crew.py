@@ -163,21 +163,21 @@ def test_a_second_signal_hurries(diary: Diary) -> None:
     assert diary.lines == ["one began"]
 
 
-def test_a_reload_starts_each_anew_after_the_one_before_has_settled(diary: Diary) -> None:
+def test_a_restart_starts_each_anew_after_the_one_before_has_settled(diary: Diary) -> None:
     crew = Crew([[diary.part("one"), diary.part("two")]], Report())
     settled: list[str] = []
 
     async def note(child: Child) -> None:
         settled.append(f"{child.part.name} after {len(diary.lines)}")
 
-    async def reload() -> None:
+    async def restart() -> None:
         await diary.await_lines(2)
         before = pids(crew)
-        await crew.reload(note)
+        await crew.restart(note)
         await diary.await_lines(6)
         assert not set(before) & set(pids(crew))
 
-    run(crew, reload)
+    run(crew, restart)
     assert [line.split()[0] for line in settled] == ["one", "two"]
     assert diary.lines[2:6].index("one ended") < diary.lines[2:6].index("two ended")
 

@@ -205,13 +205,14 @@ async def test_reloading_brings_new_limits_to_every_worker(
         assert "1 limit changed" in done.stdout
         assert "tenant acme: rpm 2, concurrency 10 → rpm 3, concurrency 10" in done.stdout
         assert "restart" not in done.stdout
+        assert "No part runs" in done.stdout
         assert rig.ids(client, "gate") == ["3"]
         await here.gate.take("3", tenant="acme")
         await here.gate.wait("4", tenant="acme")
-        assert here.told("reload")["changed"] == []
+        assert here.told("reload")["limits"] == []
 
 
-async def test_reloading_says_what_takes_a_restart(
+async def test_reloading_says_what_differs_and_what_takes_a_restart(
     redis_url: str, client: Client, tmp_path: Path
 ) -> None:
     async with desk(redis_url, client, tmp_path, tenants=TENANTS) as here:
@@ -220,18 +221,26 @@ async def test_reloading_says_what_takes_a_restart(
             providers={"p": provider(*KEYS, limits={"rpm": 5})},
             models=models,
             tenants={"acme": {**TENANTS["acme"], "weight": 2}},
+            retry={"quick": 1},
+            workers={"calls": 7},
         )
-        expected = [
-            "models.n is new",
-            "providers.p differs",
-            "tenants.acme differs",
-            "tenants.beta is gone",
-        ]
+        expected = {
+            "added": ["models.n"],
+            "removed": ["tenants.beta"],
+            "changed": ["providers.p", "retry.quick", "tenants.acme"],
+            "restart": ["workers.calls"],
+        }
         for _ in range(2):
-            assert here.told("reload")["needs_restart"] == expected
+            assert here.told("reload", "--dry-run")["differences"] == expected
         seen = here.run("reload").stdout
-        assert "This takes a restart of the workers and gateways:\n  models.n is new" in seen
+        assert "  models.n is new\n" in seen
+        assert "This takes a restart:\n  workers.calls\n" in seen
         assert not any(key in seen for key in KEYS)
+        left = here.told("reload", "--dry-run")
+        assert left["needs_restart"] == ["workers.calls"]
+        assert left["differences"] == {
+            "added": [], "removed": [], "changed": [], "restart": ["workers.calls"],
+        }  # fmt: skip
 
 
 async def test_status_tells_limits_use_and_who_waits(

@@ -81,12 +81,12 @@ def test_workers_are_supervised_one_by_one(house: House, nursery: Nursery, redis
 
 
 @pytest.mark.slow
-def test_a_hang_up_reloads_the_workers_one_after_another(
+def test_sigusr2_restarts_the_workers_one_after_another(
     house: House, nursery: Nursery, redis_url: str
 ) -> None:
     command = start(house, nursery, "workers", "--redis-url", redis_url, "--processes", "2")
     before = workers_of(house, redis_url)
-    command.process.send_signal(signal.SIGHUP)
+    command.process.send_signal(signal.SIGUSR2)
 
     def all_new() -> bool:
         alive = workers_of(house, redis_url)
