@@ -151,6 +151,7 @@ sections = st.builds(
                 ),
                 min_size=1,
                 max_size=3,
+                unique_by=lambda one: one.model,
             ).map(tuple),
         ),
         max_size=3,

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.catalog import Catalog
+from pipeline.prices import price
 from pipeline.settings.load import Settings, load, not_yet
 
 
@@ -39,6 +41,27 @@ TABLE: list[tuple[Mapping[str, str], str, str, list[str]]] = [
         "https://openrouter.ai/api/v1",
         ["a", "b"],
     ),
+    ({"ANTHROPIC_API_KEY": "a"}, "anthropic", "https://api.anthropic.com", ["a"]),
+    (
+        {"ANTHROPIC_API_KEY": "a", "ANTHROPIC_BASE_URL": "http://h/"},
+        "anthropic",
+        "http://h",
+        ["a"],
+    ),
+    ({"GEMINI_API_KEY": "a"}, "gemini", "https://generativelanguage.googleapis.com", ["a"]),
+    (
+        {"GEMINI_API_KEY": "a", "GOOGLE_API_KEY": "b"},
+        "gemini",
+        "https://generativelanguage.googleapis.com",
+        ["a"],
+    ),
+    ({"GOOGLE_API_KEY": "b"}, "gemini", "https://generativelanguage.googleapis.com", ["b"]),
+    (
+        {"AZURE_OPENAI_API_KEY": "a", "AZURE_OPENAI_ENDPOINT": "https://n.openai.azure.com/"},
+        "azure",
+        "https://n.openai.azure.com",
+        ["a"],
+    ),
     ({"OPENROUTER_API_KEY": "c"}, "openrouter", "https://openrouter.ai/api/v1", ["c"]),
     (
         {"OPENROUTER_API_KEY": "c", "OPENROUTER_API_KEYS": "a,c"},
@@ -70,10 +93,57 @@ def test_a_variable_configures_a_provider(
 
 
 def test_providers_fall_back_in_the_order_of_the_design() -> None:
-    environ = {"OLLAMA_HOST": "h", "OPENROUTER_API_KEY": "b", "OPENAI_API_KEY": "a"}
+    environ = {
+        "AZURE_OPENAI_API_KEY": "e",
+        "AZURE_OPENAI_ENDPOINT": "https://n.openai.azure.com",
+        "OLLAMA_HOST": "h",
+        "OPENROUTER_API_KEY": "d",
+        "GOOGLE_API_KEY": "c",
+        "ANTHROPIC_API_KEY": "b",
+        "OPENAI_API_KEY": "a",
+    }
     settings = load(environ=environ)
     order = [name.split("/")[0] for name in deployments(settings, "quality")]
-    assert order == ["openai", "openrouter", "ollama"]
+    assert order == ["openai", "anthropic", "gemini", "openrouter", "azure", "ollama"]
+    assert not_yet(settings) == []
+
+
+@pytest.mark.parametrize("kind", ["openai", "anthropic", "gemini", "openrouter"])
+def test_the_prices_of_the_models_by_default_are_known(kind: str) -> None:
+    names = {"openai": "OPENAI", "anthropic": "ANTHROPIC", "gemini": "GEMINI"}
+    settings = load(environ={f"{names.get(kind, 'OPENROUTER')}_API_KEY": "a"})
+    catalog = Catalog(settings)
+    for model in settings.models.values():
+        [deployment] = model.deployments
+        known = catalog.deployment(f"{deployment.provider}/{deployment.model}")
+        assert price(settings.providers[kind], known) is not None
+
+
+def test_azures_variables_tell_the_version_and_the_deployment() -> None:
+    azure = {"AZURE_OPENAI_API_KEY": "a", "AZURE_OPENAI_ENDPOINT": "https://n.openai.azure.com"}
+    settings = load(environ={**azure, "OPENAI_API_VERSION": "2024-10-21"})
+    assert settings.providers["azure"].api_version == "2024-10-21"
+    assert deployments(settings, "fast") == ["azure/gpt-4o-mini"]
+    more = {"AZURE_OPENAI_API_VERSION": "preview", "AZURE_OPENAI_DEPLOYMENT": "mine"}
+    settings = load(environ={**azure, "OPENAI_API_VERSION": "2024-10-21", **more})
+    assert settings.providers["azure"].api_version == "preview"
+    assert deployments(settings, "quality") == ["azure/mine"]
+
+
+def test_openrouters_attribution_and_proxy_come_from_the_seeds_variables() -> None:
+    settings = load(
+        environ={
+            "OPENROUTER_API_KEYS": "a",
+            "OPENROUTER_SITE_URL": "https://example.org",
+            "OPENROUTER_SITE_NAME": "A house",
+            "HTTP_PROXY": "http://u:p@proxy:3128",
+        }
+    )
+    provider = settings.providers["openrouter"]
+    headers = {name: text.reveal() for name, text in provider.headers.items()}
+    assert headers == {"HTTP-Referer": "https://example.org", "X-Title": "A house"}
+    assert provider.proxy is not None
+    assert provider.proxy.reveal() == "http://u:p@proxy:3128"
 
 
 def test_the_seeds_variables_reach_limits_models_and_ladder() -> None:
@@ -123,20 +193,16 @@ def test_a_file_may_add_models_to_providers_of_the_environment(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("given", "missing"),
     [
-        ("ANTHROPIC_API_KEY", "anthropic"),
-        ("GEMINI_API_KEY", "gemini"),
-        ("AZURE_OPENAI_API_KEY", "azure"),
-        ("AZURE_OPENAI_ENDPOINT", "azure"),
+        ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"),
+        ("AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_KEY"),
     ],
 )
-def test_a_provider_that_cannot_be_spoken_to_yet_is_left_out_aloud(name: str, kind: str) -> None:
-    settings = load(environ={name: "x"})
+def test_half_of_azures_variables_leave_it_out_aloud(given: str, missing: str) -> None:
+    settings = load(environ={given: "x"})
     assert list(settings.providers) == ["simulated"]
-    assert not_yet(settings) == [
-        f"{name}: {kind} is not served by this version yet; it is left out"
-    ]
+    assert not_yet(settings) == [f"{given}: azure is left out, since {missing} is not set"]
 
 
 def test_an_empty_variable_counts_as_unset() -> None:

@@ -116,15 +116,72 @@ def test_a_fault_is_told_with_its_path(write: Write, text: str, fault: str) -> N
 
 
 PROVIDER_FAULTS = {
-    "{kind: azure}": "providers.p.kind: azure is not served by this version yet",
-    "{kind: anthropic}": "providers.p.kind: anthropic is not served by this version yet",
-    "{kind: gemini}": "providers.p.kind: gemini is not served by this version yet",
+    "{kind: azure, keys: [a]}": (
+        "providers.p.base_url: missing; a provider of kind azure needs one, such as "
+        "https://NAME.openai.azure.com"
+    ),
+    "{kind: azure, base_url: 'http://h'}": (
+        "providers.p.keys: none is set, and Azure answers nothing without one"
+    ),
+    "{kind: anthropic}": (
+        "providers.p.keys: none is set, and https://api.anthropic.com answers nothing without one"
+    ),
+    "{kind: gemini}": (
+        "providers.p.keys: none is set, and https://generativelanguage.googleapis.com answers "
+        "nothing without one"
+    ),
+    "{kind: openrouter, base_url: 'https://openrouter.ai/api/v1/'}": (
+        "providers.p.keys: none is set, and https://openrouter.ai/api/v1 answers nothing without "
+        "one"
+    ),
     "{kind: other}": (
         "providers.p.kind: expected one of openai, azure, anthropic, gemini, openrouter, ollama, "
         'vllm, compatible, simulated, got "other"'
     ),
     "{}": "providers.p.kind: missing",
-    "{kind: compatible}": "providers.p.base_url: missing; a provider of kind compatible needs one",
+    "{kind: compatible}": (
+        "providers.p.base_url: missing; a provider of kind compatible needs one, or "
+        "`differs: {like: …}` with a provider that is known"
+    ),
+    "{kind: compatible, base_url: 'http://h', differs: {like: grok}}": (
+        "providers.p.differs.like: expected one of cohere, deepseek, fireworks, groq, mistral, "
+        'ollama, perplexity, together, vllm, xai, got "grok"'
+    ),
+    "{kind: compatible, base_url: 'http://h', differs: {prefx: none}}": (
+        'providers.p.differs.prefx: unknown key; did you mean "prefix"?'
+    ),
+    "{kind: compatible, base_url: 'http://h', differs: [groq]}": (
+        "providers.p.differs: expected a mapping of keys, got a list"
+    ),
+    "{kind: compatible, base_url: 'http://h', differs: {chat_path: chat}}": (
+        'providers.p.differs.chat_path: expected a path that begins with a slash, got "chat"'
+    ),
+    "{kind: compatible, base_url: 'http://h', differs: {rename: {model: engine}}}": (
+        "providers.p.differs: model is in every request, and stays as it is"
+    ),
+    "{kind: compatible, base_url: 'http://h', differs: {refuse: [n], drop: [user, n]}}": (
+        "providers.p.differs.drop: n is refused too; it can be one of them"
+    ),
+    "{kind: vllm, differs: {refuse: [n]}}": (
+        "providers.p.differs: only providers of kind compatible differ, not vllm; name that kind, "
+        "and the base_url"
+    ),
+    "{kind: openai, keys: [a], api_version: 2024-10-21}": (
+        'providers.p.api_version: expected a version such as "2024-10-21", got a date; put it '
+        "in quotes"
+    ),
+    "{kind: openai, keys: [a], api_version: '2024-10-21'}": (
+        "providers.p.api_version: only providers of kind azure have one, not openai"
+    ),
+    "{kind: vllm, proxy: 'socks5://h:1'}": (
+        "providers.p.proxy: expected a URL with http:// or https://"
+    ),
+    "{kind: vllm, headers: {'a b': x}}": (
+        'providers.p.headers.a b: expected a header\'s name, got "a b"'
+    ),
+    '{kind: vllm, headers: {X-Title: "a\\nb"}}': (
+        "providers.p.headers.X-Title: expected up to 2048 printable ASCII characters"
+    ),
     "{kind: openai}": (
         "providers.p.keys: none is set, and https://api.openai.com/v1 answers nothing without one"
     ),
@@ -152,6 +209,26 @@ def test_a_providers_fault_is_told_and_its_models_are_not_blamed(
         "models: {fast: {deployments: [{provider: p, model: m}]}}"
     )
     assert faults_of(path) == [fault]
+
+
+@pytest.mark.parametrize(
+    "provider",
+    [
+        "{kind: azure, base_url: 'http://h', headers: {Authorization: Bearer x}}",
+        "{kind: azure, base_url: 'http://h/openai/v1', keys: [a], api_version: preview}",
+        "{kind: anthropic, base_url: 'http://127.0.0.1:8081'}",
+        "{kind: gemini, headers: {X-Goog-Api-Key: x}}",
+        "{kind: compatible, differs: {like: groq}, keys: [a]}",
+    ],
+)
+def test_a_key_may_come_otherwise_or_not_at_all(write: Write, provider: str) -> None:
+    load(
+        write(
+            f"providers: {{p: {provider}}}\n"
+            "models: {fast: {deployments: [{provider: p, model: m}]}}"
+        ),
+        environ={},
+    )
 
 
 MODEL_FAULTS = {
@@ -200,7 +277,8 @@ def test_all_faults_are_told_at_once_and_in_one_error(write: Write) -> None:
         "providers.c.knd",
         "providers.c.kind",
         "ladder[1]",
-        "providers.a.kind",
+        "providers.a.base_url",
+        "providers.a.keys",
         "models.fast.fallbacks[0]",
     ]
 

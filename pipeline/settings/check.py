@@ -1,22 +1,30 @@
 """The relations between settings: what one key may be depends on others.
 
-Those of limits and tenants are in `check_limits`.
+Those of limits and tenants are in `check_limits`, those of models in `check_models`.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from itertools import pairwise
 from typing import Final
 
 from pipeline.settings.check_limits import LIMIT_CHECKS
-from pipeline.settings.decode import child, near
-from pipeline.settings.models import BASE_URLS, ModelSettings, ProviderSettings
+from pipeline.settings.check_models import MODEL_CHECKS
+from pipeline.settings.decode import child
+from pipeline.settings.differences import Differences, of_kind
+from pipeline.settings.models import BASE_URLS, Kind, ProviderSettings
 from pipeline.settings.named import Named
 from pipeline.settings.schema import Sections
 
 #: Kinds that answer nothing without a key at their own address.
-_KEYED: Final = ("openai", "openrouter", "anthropic", "gemini")
+_KEYED: Final = ("openai", "openrouter", "anthropic", "gemini", "azure")
+#: Headers that may hold a key, or a token in its stead.
+_KEY_HEADERS: Final = frozenset({"api-key", "authorization", "x-api-key", "x-goog-api-key"})
+#: Where to find a base URL.
+_HOW: Final[Mapping[Kind, str]] = {
+    "azure": ", such as https://NAME.openai.azure.com",
+    "compatible": ", or `differs: {like: …}` with a provider that is known",
+}
 
 
 def relations(settings: Sections, names: Named) -> list[str]:
@@ -74,65 +82,43 @@ def _providers(settings: Sections, _: Named) -> Iterator[str]:
     for name, provider in settings.providers.items():
         path = child("providers", name)
         yield from _address(path, provider)
+        yield from _form(path, provider)
         if len(set(provider.keys)) < len(provider.keys):
             yield f"{path}.keys: the same key is listed twice"
 
 
 def _address(path: str, provider: ProviderSettings) -> Iterator[str]:
-    home = BASE_URLS.get(provider.kind, "")
-    if provider.kind in ("compatible", "azure") and not provider.base_url:
-        yield f"{path}.base_url: missing; a provider of kind {provider.kind} needs one"
-    at_home = provider.base_url.rstrip("/") in ("", home)
-    if provider.kind in _KEYED and at_home and not provider.keys:
-        yield f"{path}.keys: none is set, and {home} answers nothing without one"
+    kind, home = provider.kind, BASE_URLS.get(provider.kind, "")
+    if kind in ("compatible", "azure") and not provider.base_url:
+        yield f"{path}.base_url: missing; a provider of kind {kind} needs one{_HOW.get(kind, '')}"
+    at_home = kind == "azure" or provider.base_url.rstrip("/") in ("", home)
+    if kind in _KEYED and at_home and not (provider.keys or _brings_key(provider)):
+        yield f"{path}.keys: none is set, and {home or 'Azure'} answers nothing without one"
 
 
-def _deployments(settings: Sections, names: Named) -> Iterator[str]:
-    for name, model in settings.models.items():
-        path = child("models", name)
-        for index, deployment in enumerate(model.deployments):
-            wanted = deployment.provider
-            if wanted not in names.providers:
-                yield (
-                    f"{path}.deployments[{index}].provider: no provider is named "
-                    f"{names.quote(wanted)}{near(wanted, names.providers)}"
-                )
+def _brings_key(provider: ProviderSettings) -> bool:
+    """Tell whether the configured headers hold what a key would."""
+    return any(name.lower() in _KEY_HEADERS for name in provider.headers)
 
 
-def _fallbacks(settings: Sections, names: Named) -> Iterator[str]:
-    circles: set[frozenset[str]] = set()
-    for name, model in settings.models.items():
-        path = child("models", name)
-        for index, fallback in enumerate(model.fallbacks):
-            if fallback not in names.models:
-                suggestion = near(fallback, names.models)
-                asked = names.quote(fallback)
-                yield f"{path}.fallbacks[{index}]: no model is named {asked}{suggestion}"
-        circle = _circle(settings.models, name)
-        if circle and frozenset(circle) not in circles:
-            circles.add(frozenset(circle))
-            yield f"{path}.fallbacks: {' → '.join(circle)} goes in a circle"
-
-
-def _circle(models: Mapping[str, ModelSettings], start: str) -> list[str]:
-    """Find the shortest way from a model back to itself, or nothing."""
-    ways = deque([[start]])
-    seen: set[str] = set()
-    while ways:
-        way = ways.popleft()
-        for following in models[way[-1]].fallbacks if way[-1] in models else ():
-            if following == start:
-                return [*way, start]
-            if following not in seen:
-                seen.add(following)
-                ways.append([*way, following])
-    return []
-
-
-def _emptiness(settings: Sections, _: Named) -> Iterator[str]:
-    for name, model in settings.models.items():
-        if not (model.deployments or model.fallbacks):
-            yield f"{child('models', name)}.deployments: expected at least one, got none"
+def _form(path: str, provider: ProviderSettings) -> Iterator[str]:
+    """Check what only one kind knows, so that it is not a silent promise at another."""
+    if provider.api_version and provider.kind != "azure":
+        yield f"{path}.api_version: only providers of kind azure have one, not {provider.kind}"
+    if provider.kind != "compatible":
+        # A file that was written out whole holds OpenAI's own form, which is no difference.
+        if provider.differs not in (of_kind(provider.kind), Differences()):
+            yield (
+                f"{path}.differs: only providers of kind compatible differ, not {provider.kind}; "
+                "name that kind, and the base_url"
+            )
+        return
+    differs = provider.differs
+    for name in ("model", "messages", "stream", "input"):
+        if name in differs.rename or name in (*differs.refuse, *differs.drop):
+            yield f"{path}.differs: {name} is in every request, and stays as it is"
+    for name in sorted(set(differs.refuse) & set(differs.drop)):
+        yield f"{path}.differs.drop: {name} is refused too; it can be one of them"
 
 
 def _default_model(settings: Sections, names: Named) -> Iterator[str]:
@@ -151,9 +137,7 @@ _CHECKS: Final[tuple[Callable[[Sections, Named], Iterator[str]], ...]] = (
     _ports,
     _ladders,
     _providers,
-    _deployments,
-    _emptiness,
-    _fallbacks,
+    *MODEL_CHECKS,
     _default_model,
     *LIMIT_CHECKS,
 )

@@ -14,12 +14,14 @@ from pipeline.errors import SettingsError
 from pipeline.settings import env as environment
 from pipeline.settings.check import is_loopback, relations
 from pipeline.settings.decode import Text, decode
-from pipeline.settings.differences import Differences
+from pipeline.settings.differences import Differences, completed
+from pipeline.settings.env_providers import providers
 from pipeline.settings.file import Tree, read
 from pipeline.settings.models import (
     BASE_URLS,
     BreakerSettings,
     DeploymentSettings,
+    Kind,
     Limits,
     ModelSettings,
     Price,
@@ -62,6 +64,7 @@ __all__ = [
     "GateSettings",
     "GatewaySettings",
     "IdempotencySettings",
+    "Kind",
     "Limits",
     "ModelSettings",
     "Price",
@@ -110,6 +113,7 @@ def load(
     options = [(key, Text(text, "the command line")) for key, text in (overrides or {}).items()]
     for key, text in [*variables, *options]:
         environment.put(tree, key, text)
+    tree = completed(tree)
     sections, misfits = decode(tree, Sections)
     faults += [*unknown, *misfits]
     if sections is not None:
@@ -136,7 +140,7 @@ def _with_environment(tree: Tree, env: Mapping[str, str]) -> tuple[Tree, list[st
     """Add what provider variables configure, unless the file has providers of its own."""
     if tree.get("providers"):
         return tree, []
-    given, left_out = environment.providers(env)
+    given, left_out = providers(env)
     models, own = given["models"], tree.get("models")
     if isinstance(models, dict) and isinstance(own, dict):
         given["models"] = {**models, **own}

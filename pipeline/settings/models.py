@@ -137,6 +137,10 @@ class DeploymentSettings(Section, frozen=True, kw_only=True):
     vector_size: Count | None = None
 
 
+#: What holds for a model at a provider, wherever it is listed.
+FACTS: Final = ("price", "context_tokens", "vision", "tools", "vector_size")
+
+
 class ModelSettings(Section, frozen=True, kw_only=True):
     """A model as clients name it."""
 

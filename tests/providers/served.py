@@ -1,6 +1,9 @@
 """An upstream on a real socket that does to each connection what a test's script says."""
 
 import asyncio
+import socket
+import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -58,8 +61,14 @@ class Connection:
         while await self._reader.read(4096):
             pass
 
+    def close(self) -> None:
+        """Close the connection in order."""
+        self._writer.close()
+
     def reset(self) -> None:
         """Close the connection with a RST."""
+        told = self._writer.get_extra_info("socket")
+        told.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
 
@@ -102,7 +111,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(script: Script) -> AsyncIterator[Served]:
+async def served(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Served]:
     """Serve connections by the script, a request each time round, until the client closes."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -124,7 +133,7 @@ async def served(script: Script) -> AsyncIterator[Served]:
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=1024)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=1024, ssl=tls)
     here = Served(server.sockets[0].getsockname()[1])
     try:
         yield here

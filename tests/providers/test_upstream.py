@@ -103,7 +103,8 @@ def test_a_body_that_is_no_object_is_refused_here(body: bytes) -> None:
 
 def test_embeddings_come_back_untouched() -> None:
     answer = (
-        b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":"AACAPw=="}],'
+        b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":"AACAPw=="},'
+        b'{"object":"embedding","index":1,"embedding":"AAAAQA=="}],'
         b'"model":"e-1","usage":{"prompt_tokens":8,"total_tokens":8}}'
     )
     body = b'{"model":"e","input":["a",[1,2]],"encoding_format":"base64","stream":false}'
@@ -260,7 +261,7 @@ def test_a_key_that_no_header_can_hold_fails_without_being_told() -> None:
 
 
 def test_a_kind_without_translation_and_a_bad_address_fail_readably() -> None:
-    assert "'gemini'" in failure_of(whole, kind="gemini").message
+    assert "'unheard'" in failure_of(whole, kind="unheard").message
     assert failure_of(whole, base_url="http://[::x/v1").cause == "network"
     assert failure_of(whole, base_url="ftp://127.0.0.1/v1").cause == "network"
 

@@ -8,6 +8,7 @@ providers add (`reasoning`, `thinking` …). Beside the delta, everything holds 
 the log probabilities alone grow.
 """
 
+import math
 from collections.abc import Mapping
 from io import StringIO
 from typing import Final
@@ -132,15 +133,32 @@ class Assembly:
 
 
 def usage_of(told: Mapping[str, object] | None) -> Usage | None:
-    """Read the counts that a provider gave; a missing total is the sum."""
+    """Read the counts that a provider gave, and the cost where it tells one.
+
+    A missing total is the sum. Cached tokens stand in OpenAI's details or as DeepSeek has them;
+    the cost as OpenRouter has it, or Perplexity.
+    """
     if told is None:
         return None
     prompt, completion = _count(told, "prompt_tokens"), _count(told, "completion_tokens")
+    details = _fields(told.get("prompt_tokens_details"))
+    cached = _count(details, "cached_tokens")
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
         total_tokens=_count(told, "total_tokens") or prompt + completion,
+        cached_tokens=cached or _count(told, "prompt_cache_hit_tokens"),
+        cache_write_tokens=_count(details, "cache_write_tokens"),
+        reasoning_tokens=_count(_fields(told.get("completion_tokens_details")), "reasoning_tokens"),
+        cost=_cost(told.get("cost")) if "cost" in told else None,
     )
+
+
+def _cost(told: object) -> float | None:
+    amount: object = told.get("total_cost") if isinstance(told, dict) else told
+    if not isinstance(amount, int | float) or isinstance(amount, bool):
+        return None
+    return float(amount) if 0 <= amount < math.inf else None
 
 
 def counts_nothing(usage: Usage | None) -> bool:

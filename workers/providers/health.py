@@ -9,12 +9,11 @@ from typing import Final
 import httpx
 import msgspec
 
-from pipeline.settings.load import Kind
 from workers.providers.base import ProviderCall, Timeouts, Translation
 
 #: Where each kind is asked: a path below its base URL; one that begins with two slashes, below
 #: its host.
-_PLACES: Final[Mapping[Kind, str]] = {
+_PLACES: Final[Mapping[str, str]] = {
     "openai": "/models",
     "compatible": "/models",
     "openrouter": "/models",
@@ -30,6 +29,8 @@ PATIENCE: Final = Timeouts(connect_s=5, first_byte_s=10, idle_s=10, total_s=10)
 
 #: What any provider's form can carry: its request has the headers that let us in.
 _SMALLEST: Final = b'{"model":"health","messages":[{"role":"user","content":"?"}]}'
+#: Headers that a look has no use for.
+_OF_A_BODY: Final = frozenset({b"content-type", b"content-length", b"transfer-encoding"})
 
 
 def look(call: ProviderCall, translation: Translation) -> httpx.Request:
@@ -40,11 +41,8 @@ def look(call: ProviderCall, translation: Translation) -> httpx.Request:
     return httpx.Request("GET", _url(call), headers=headers, extensions=usual.extensions)
 
 
-_OF_A_BODY: Final = frozenset({b"content-type", b"content-length", b"transfer-encoding"})
-
-
 def _url(call: ProviderCall) -> httpx.URL:
-    place = _PLACES.get(call.kind, "/models")
+    place = _PLACES[call.kind]
     if not place.startswith("//"):
         return httpx.URL(call.base_url + place)
     return httpx.URL(call.base_url).join(place[1:])

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from workers.providers.base import ProviderCall
+from workers.providers.egress import proxy_of
 
 _MASK: Final = "***"
 #: What is shorter is no secret, and masking it would blot out words.
@@ -29,6 +30,7 @@ def masked(text: str, call: ProviderCall) -> str:
 
 
 def _secrets(call: ProviderCall) -> Iterator[str]:
-    for secret in (call.key, call.proxy, *(value for _, value in call.headers)):
+    through = proxy_of(call.proxy).password if call.proxy else ""
+    for secret in (call.key, call.proxy, through, *(value for _, value in call.headers)):
         if len(secret) >= _SECRET_CHARS:
             yield secret

@@ -1,20 +1,21 @@
 """OpenAI's form, which many speak: openai, compatible, ollama, vllm, openrouter, simulated.
 
-Whatever we do not know passes through untouched, both ways. Errors are `verdict`'s.
+Whatever we do not know passes through untouched, both ways. What a provider differs in is
+`differing`'s; errors are `verdict`'s.
 """
 
-from functools import lru_cache
-from importlib import metadata
 from typing import Final
 
 import httpx
 import msgspec
 
-from workers.providers import verdict
+from workers.providers import vectors, verdict
 from workers.providers.assembly import counts_nothing, usage_of
 from workers.providers.base import Answer, ProviderCall, Reply
+from workers.providers.differing import Fields, fit
 from workers.providers.learning import seen
-from workers.providers.reader import ChatReader
+from workers.providers.reader import ChatReader, UnaskedReader
+from workers.providers.sending import fields_of, post
 
 #: Fields of a request that are Sluice's own: no provider sees them.
 OWN_FIELDS: Final = frozenset(
@@ -23,9 +24,6 @@ OWN_FIELDS: Final = frozenset(
         "tenant", "timeout_s", "timestamp", "webhook",
     }
 )  # fmt: skip
-
-_PATHS: Final = {"chat": "/chat/completions", "embeddings": "/embeddings"}
-_USER_AGENT: Final = f"sluice/{metadata.version('sluice')}".encode()
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
@@ -59,22 +57,10 @@ class OpenAI:
 
     def request(self, call: ProviderCall) -> httpx.Request:
         """Build the request: the client's body with the upstream's model and our streaming."""
-        try:
-            url = _url(call.base_url, _PATHS[call.operation])
-        except httpx.InvalidURL as raised:
-            raise verdict.failed(
-                call, "network", f"The provider's address is not valid: {raised}.", sent=False
-            ) from raised
-        return httpx.Request(
-            "POST",
-            url,
-            headers=_headers(call),
-            stream=httpx.ByteStream(_body(call)),
-            extensions={
-                "timeout": {"connect": call.timeout.connect_s},
-                "proxy": call.proxy,
-            },
-        )
+        differs = call.differs
+        path = differs.chat_path if call.operation == "chat" else differs.embeddings_path
+        key = ((differs.key_header, differs.key_prefix + call.key),) if call.key else ()
+        return post(call, path, body_of(call), key)
 
     def reply(self, call: ProviderCall, answer: Answer) -> Reply:
         """Read a whole answer; its body stays as it came."""
@@ -85,9 +71,12 @@ class OpenAI:
                 call, answer, "The provider's answer is not an object of the API", answer.body
             ) from raised
         _check_whole(call, answer, whole)
+        body = answer.body
+        if call.operation == "embeddings":
+            body = vectors.checked(call, answer, whole.data)
         usage = usage_of(whole.usage)
         return Reply(
-            response=answer.body.strip(),
+            response=body.strip(),
             usage=usage,
             finish_reason=(whole.choices[0].finish_reason or "") if whole.choices else "",
             model=whole.model or "",
@@ -102,29 +91,35 @@ class OpenAI:
 
     def reader(self, call: ProviderCall, head: Answer) -> ChatReader:
         """Begin to read a chat stream."""
-        return ChatReader(call, head)
+        return (ChatReader if call.differs.include_usage else UnaskedReader)(call, head)
 
 
-def _body(call: ProviderCall) -> bytes:
-    try:
-        fields = _fields.decode(call.body)
-    except _NOT_JSON as raised:
-        raise verdict.failed(
-            call, "bad_request", f"The request's body is not a JSON object: {raised}.", sent=False
-        ) from raised
+def body_of(call: ProviderCall) -> bytes:
+    """Write the provider's body; raises `UpstreamError` where the client's cannot be said."""
+    fields = fields_of(call)
     for name in OWN_FIELDS.intersection(fields):
         del fields[name]
+    fit(call, fields)
     fields["model"] = msgspec.Raw(_encode(call.model))
-    if call.stream:
+    if call.operation == "embeddings":
+        fields.pop("stream", None)
+        fields.pop("stream_options", None)
+        if not call.differs.base64:
+            fields.pop("encoding_format", None)
+    elif call.stream:
         fields["stream"] = _TRUE
+        _ask_for_usage(call, fields)
+    else:
+        fields["stream"] = _FALSE
+        fields.pop("stream_options", None)
+    return _encode(fields)
+
+
+def _ask_for_usage(call: ProviderCall, fields: Fields) -> None:
+    if call.differs.include_usage:
         fields["stream_options"] = _with_usage(fields.get("stream_options"))
     else:
         fields.pop("stream_options", None)
-        if call.operation == "chat":
-            fields["stream"] = _FALSE
-        else:
-            fields.pop("stream", None)
-    return _encode(fields)
 
 
 def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
@@ -136,35 +131,6 @@ def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
     except msgspec.ValidationError:
         return _WITH_USAGE
     return msgspec.Raw(_encode({**fields, "include_usage": _TRUE}))
-
-
-def _headers(call: ProviderCall) -> list[tuple[bytes, bytes]]:
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"accept", b"text/event-stream" if call.stream else b"application/json"),
-        # Decoding costs more than these short bodies save, and holds back a stream's deltas.
-        (b"accept-encoding", b"identity"),
-        (b"user-agent", _USER_AGENT),
-        (b"x-client-request-id", call.request_id.encode()),
-    ]
-    if call.key:
-        headers.append((b"authorization", f"Bearer {_presentable(call, call.key)}".encode()))
-    if call.headers:
-        ours = {name.lower(): _presentable(call, text) for name, text in call.headers}
-        headers = [(name, text) for name, text in headers if name.decode() not in ours]
-        headers += [(name.encode(), text.encode()) for name, text in ours.items()]
-    return headers
-
-
-def _presentable(call: ProviderCall, secret: str) -> str:
-    if secret.isascii() and secret.isprintable():
-        return secret
-    raise verdict.failed(
-        call,
-        "credentials",
-        "A key or header of this provider holds what no header can.",
-        sent=False,
-    )
 
 
 def _check_whole(call: ProviderCall, answer: Answer, whole: _Whole) -> None:
@@ -191,8 +157,3 @@ def _any_says(choices: list[_Choice]) -> bool:
         for name, value in message.items()
         if name != "role"
     )
-
-
-@lru_cache(maxsize=1024)
-def _url(base_url: str, path: str) -> httpx.URL:
-    return httpx.URL(base_url.rstrip("/") + path)

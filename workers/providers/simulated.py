@@ -1,4 +1,4 @@
-"""The simulated provider: a real HTTP server in OpenAI's form that calls no model.
+"""The simulated provider: a real HTTP server in the providers' own forms that calls no model.
 
 `serve` runs it until a signal; `python -m workers.providers.simulated --help` tells the options.
 """
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the simulated provider from the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m workers.providers.simulated",
-        description="A provider in OpenAI's form that simulates its answers.",
+        description="A provider that simulates its answers, in OpenAI's form and in others'.",
         epilog=f"options for --set, a model's name, `simulate` and X-Simulate:\n{describe()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,9 +1,9 @@
-"""The simulated provider's ASGI app: it finds the endpoint, reads the request and its options,
-and admits or refuses. Written without a router: load tests run it beside what they measure.
+"""The simulated provider's ASGI app: it finds the form by the path, reads the request and its
+options, and admits or refuses. Without a router: load tests run it beside what they measure.
 """
 
-import re
-from urllib.parse import unquote
+from collections.abc import Coroutine, Mapping
+from typing import Final
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -18,41 +18,39 @@ from workers.providers.faults import (
     read_object,
     read_pairs,
 )
-from workers.providers.simulated_answer import Call, answer_chat, answer_embeddings
+from workers.providers.simulated_answer import Call, answer_chat, answer_whole
+from workers.providers.simulated_anthropic import AnthropicForm
+from workers.providers.simulated_azure import AzureForm
 from workers.providers.simulated_calls import Calls
-from workers.providers.simulated_chat import ChatRequest
-from workers.providers.simulated_embeddings import EmbeddingRequest
 from workers.providers.simulated_errors import RefusalError
+from workers.providers.simulated_form import Asked, Chat, Form, Incoming, Place
+from workers.providers.simulated_gemini import GeminiForm
 from workers.providers.simulated_limits import Accounts
+from workers.providers.simulated_openai import OpenAIForm
 from workers.providers.simulated_pace import Alarms
 
 #: The models listed; every other name is served too.
 MODELS = ("fast", "quality", "sim")
 #: Behaviours remembered by what chose them.
 MAX_BEHAVIOURS = 4096
-_FAULT_PATH = re.compile(r"^(.*?)(?: - at `\$\.?([^`]*)`)?$")
 
-_chat_decoder = msgspec.json.Decoder(ChatRequest)
-_embedding_decoder = msgspec.json.Decoder(EmbeddingRequest)
-
-
-class Model(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
-    object: str = "model"
-    created: int = 1_700_000_000
-    owned_by: str = "simulated"
-
-
-class ModelList(msgspec.Struct, frozen=True, kw_only=True):
-    data: list[Model]
-    object: str = "list"
+#: The forms spoken, asked in this order; the last answers for what is nobody's.
+FORMS: Final[tuple[Form, ...]] = (
+    AnthropicForm(),
+    GeminiForm(),
+    AzureForm(),
+    OpenAIForm(),
+)
+_PLACES: Final[Mapping[str, Place]] = {
+    path: place for form in FORMS for path, place in form.places().items()
+}
 
 
 class Simulator:
     """The app. A seed makes its chances and ids the same in every run."""
 
     def __init__(self, behaviour: Behaviour, seed: int | None = None) -> None:
-        self._defaults = behaviour
+        self._started_with = self._defaults = behaviour
         if seed is not None:
             clock.chance.seed(seed)
         self._behaviours: dict[tuple[str, bytes, bytes], Behaviour] = {}
@@ -61,43 +59,44 @@ class Simulator:
         self._alarms = Alarms()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(scope, receive, send, self._alarms)
         path = scope["path"]
-        if path not in ("/v1/chat/completions", "/v1/embeddings"):
+        place = _PLACES.get(path) or _find(path)
+        form = FORMS[-1] if place is None else place.form
+        call = Call(form, scope, receive, send, self._alarms)
+        if place is None:
             await self._look_up(call, scope["method"], path)
         elif scope["method"] != "POST":
             await call.refuse(RefusalError(405, f"Use POST {path}."))
         else:
             self._calls.arrive(call.client_id)
-            body = await call.read()
-            if body is not None:
-                await self._answer(call, body, chat=path == "/v1/chat/completions")
+            incoming = await call.read()
+            if incoming is not None:
+                await self._answer(call, place, incoming)
 
-    async def _answer(self, call: Call, body: bytes, *, chat: bool) -> None:
+    async def _answer(self, call: Call, place: Place, incoming: Incoming) -> None:
         try:
-            request = _decode(_chat_decoder if chat else _embedding_decoder, body)
-            behaviour = self._admit(call, request)
+            if isinstance(place, Chat):
+                chat = place.read(incoming)
+                answer = answer_chat(call, chat, self._admit(call, chat))
+            else:
+                asked = place.read(incoming)
+                answer = answer_whole(call, asked, self._admit(call, asked))
         except RefusalError as refusal:
             await call.refuse(refusal)
         else:
-            await self._carry_out(call, request, behaviour)
+            await self._carry_out(answer)
         finally:
             call.close()
 
-    async def _carry_out(
-        self, call: Call, request: ChatRequest | EmbeddingRequest, behaviour: Behaviour
-    ) -> None:
+    async def _carry_out(self, answer: Coroutine[None, None, bool]) -> None:
         finished = False
         self._calls.start()
         try:
-            if isinstance(request, ChatRequest):
-                finished = await answer_chat(call, request, behaviour)
-            else:
-                finished = await answer_embeddings(call, request, behaviour)
+            finished = await answer
         finally:
             self._calls.end(finished)
 
-    def _admit(self, call: Call, request: ChatRequest | EmbeddingRequest) -> Behaviour:
+    def _admit(self, call: Call, request: Asked) -> Behaviour:
         """Decide whether the call is answered, and how; raises RefusalError."""
         behaviour = self._behaviour(request.model, call.simulate, bytes(request.simulate))
         if behaviour.bad_key and call.key.startswith(behaviour.bad_key):
@@ -107,8 +106,7 @@ class Simulator:
             raise RefusalError(429, message, kind=("insufficient_quota", "insufficient_quota"))
         call.account = self._accounts.find(call.key, behaviour, call.began)
         if call.account is not None:
-            answer = request.length(behaviour)[0] if isinstance(request, ChatRequest) else 0
-            call.admit(request.prompt_tokens() + answer)
+            call.admit(request.cost(behaviour))
         attempt = self._calls.attempt(call.client_id, request.model) if behaviour.error_first else 1
         status = failure(behaviour, attempt, clock.chance.random)
         if status is not None:
@@ -142,29 +140,43 @@ class Simulator:
             case "DELETE", "/calls":
                 self._calls.reset()
                 await call.answer(msgspec.json.encode(self._calls.counts()))
-            case "GET", "/v1/models":
-                models = ModelList(data=[Model(id=name) for name in MODELS])
-                await call.answer(msgspec.json.encode(models))
-            case "GET", _ if path.startswith("/v1/models/"):
-                name = unquote(path.removeprefix("/v1/models/"))
-                await call.answer(msgspec.json.encode(Model(id=name)))
+            case "GET", "/behaviour":
+                await call.answer(msgspec.json.encode(self._defaults))
+            case "PUT", "/behaviour":
+                await self._behave(call)
             case _:
+                body = _looked_up(call, path) if method == "GET" else b""
+                if body:
+                    await call.answer(body)
+                    return
                 kind = ("invalid_request_error", "unknown_url")
                 await call.refuse(RefusalError(404, f"Unknown URL: {method} {path}", kind=kind))
 
+    async def _behave(self, call: Call) -> None:
+        """Take options that hold for all calls to come, over those that it was started with."""
+        incoming = await call.read()
+        if incoming is None:
+            return
+        try:
+            self._defaults = layer(self._started_with, read_object(incoming.body))
+        except (BadOptionError, msgspec.DecodeError) as error:
+            await call.refuse(RefusalError(400, str(error)))
+            return
+        self._behaviours.clear()
+        await call.answer(msgspec.json.encode(self._defaults))
 
-def _decode(
-    decoder: msgspec.json.Decoder[ChatRequest] | msgspec.json.Decoder[EmbeddingRequest],
-    body: bytes,
-) -> ChatRequest | EmbeddingRequest:
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        found = _FAULT_PATH.match(str(error))
-        message, path = found.groups() if found else (str(error), None)
-        raise RefusalError(400, f"{message}.", param=path) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise RefusalError(400, "The request's body is not valid JSON.") from None
+
+def _find(path: str) -> Place | None:
+    return next((place for form in FORMS if (place := form.find(path))), None)
+
+
+def _looked_up(call: Call, path: str) -> bytes:
+    for form in FORMS:
+        body = form.look_up(path, call.headers, MODELS)
+        if body:
+            call.form = form
+            return body
+    return b""
 
 
 def _masked(key: str) -> str:

@@ -1,4 +1,4 @@
-"""Reads chat requests and writes chat answers as bytes, whole or as frames of a stream.
+"""OpenAI's chat requests read, and its answers written as bytes, whole or as frames of a stream.
 
 A token is estimated at 4 characters, and the answer is cut to that: an answer of n tokens is n
 deltas. When each is due is the business of `simulated_pace`.
@@ -10,6 +10,7 @@ import msgspec
 
 from workers.providers.faults import Behaviour
 from workers.providers.simulated_errors import error_body
+from workers.providers.simulated_form import Torn
 
 CHARACTERS_PER_TOKEN = 4
 #: How much of the last user message an answer repeats, in characters.
@@ -17,12 +18,12 @@ ECHO_CHARACTERS = 60
 _FILLER = "All that follows only fills the answer up to the number of tokens it was asked for. "
 
 DONE = b"data: [DONE]\n\n"
-GARBAGE_FRAME = b'data: {"id":"chatcmpl-garbage","choices":[{"index":0,"delta":{"con\n\n'
-GARBAGE_BODY = b'{"id":"chatcmpl-garbage","object":"chat.completion","choi'
-ERROR_FRAME = (
-    b"data: "
+TORN = Torn(
+    garbage_body=b'{"id":"chatcmpl-garbage","object":"chat.completion","choi',
+    garbage_frame=b'data: {"id":"chatcmpl-garbage","choices":[{"index":0,"delta":{"con\n\n',
+    error_frame=b"data: "
     + error_body("The simulated stream broke, as asked.", "server_error", None, "server_error")
-    + b"\n\n"
+    + b"\n\n",
 )
 
 _encoder = msgspec.json.Encoder()
@@ -60,6 +61,16 @@ class ChatRequest(msgspec.Struct, frozen=True):
     max_completion_tokens: PositiveInt | None = None
     simulate: msgspec.Raw = msgspec.Raw()
 
+    @property
+    def streams(self) -> bool:
+        return bool(self.stream)
+
+    def cost(self, behaviour: Behaviour) -> int:
+        return self.prompt_tokens() + self.length(behaviour)[0]
+
+    def written(self, behaviour: Behaviour, call_id: bytes, created: int) -> "Reply":
+        return Reply(self, behaviour, call_id, created)
+
     def prompt_tokens(self) -> int:
         """Estimate the tokens of all messages, rounded up."""
         return estimate_tokens(sum(len(message.text()) for message in self.messages))
@@ -73,9 +84,14 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
     def length(self, behaviour: Behaviour) -> tuple[int, str]:
         """Tell how many tokens the answer has, and why it ends there."""
-        wanted = 0 if behaviour.empty else behaviour.tokens
-        most = self.max_completion_tokens or self.max_tokens
-        return (most, "length") if most is not None and most < wanted else (wanted, "stop")
+        tokens, cut = length_of(behaviour, self.max_completion_tokens or self.max_tokens)
+        return tokens, "length" if cut else "stop"
+
+
+def length_of(behaviour: Behaviour, most: int | None) -> tuple[int, bool]:
+    """Tell how many tokens an answer has, and whether the most that may be cut it short."""
+    wanted = 0 if behaviour.empty else behaviour.tokens
+    return (most, True) if most is not None and most < wanted else (wanted, False)
 
 
 def estimate_tokens(characters: int) -> int:

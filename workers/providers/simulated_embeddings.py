@@ -37,6 +37,12 @@ class EmbeddingRequest(msgspec.Struct, frozen=True):
             return [numbers]
         return [item for item in self.input if not isinstance(item, int)]
 
+    def cost(self, behaviour: Behaviour) -> int:  # noqa: ARG002 - every request has it
+        return self.prompt_tokens()
+
+    def whole(self, behaviour: Behaviour) -> bytes:
+        return embeddings_body(self, behaviour)
+
     def prompt_tokens(self) -> int:
         inputs = self.inputs()
         return sum(estimate_tokens(len(i)) if isinstance(i, str) else len(i) for i in inputs)
@@ -55,6 +61,11 @@ def embeddings_body(request: EmbeddingRequest, behaviour: Behaviour) -> bytes:
     usage = b'{"prompt_tokens":%d,"total_tokens":%d}' % (tokens, tokens)
     model = _encoder.encode(request.model)
     return b'{"object":"list","data":[%b],"model":%b,"usage":%b}' % (data, model, usage)
+
+
+def vector(item: str | Tokens, length: int) -> bytes:
+    """Return the vector of an input as a JSON array."""
+    return _as_floats(_bits(item, length), length)
 
 
 def _bits(item: str | Tokens, length: int) -> bytes:

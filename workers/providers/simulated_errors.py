@@ -1,4 +1,4 @@
-"""Refusals of the simulated provider, in OpenAI's form (WIRE.md, section 1)."""
+"""Refusals of the simulated provider; OpenAI's form of them (WIRE.md, section 1)."""
 
 import math
 
@@ -38,9 +38,10 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefusalError(Exception):
-    """A call that is answered with an error status and no answer.
+    """A call that is answered with an error status and no answer; each form has its own body.
 
-    `type` and `code` follow from the status unless given; `retry_ms` becomes both retry headers.
+    OpenAI's type and code (`kind`) follow from the status unless given; `retry_ms` becomes both
+    retry headers.
     """
 
     def __init__(
@@ -54,9 +55,16 @@ class RefusalError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.message = message
+        self.kind = kind or kind_of(status)
+        self.param = param
         self.headers = retry_headers(retry_ms)
-        error_type, code = kind or kind_of(status)
-        self.body = error_body(message, error_type, param, code)
+
+    @property
+    def body(self) -> bytes:
+        """The body in OpenAI's form."""
+        error_type, code = self.kind
+        return error_body(self.message, error_type, self.param, code)
 
 
 def kind_of(status: int) -> tuple[str, str | None]:

@@ -1,10 +1,11 @@
-"""The simulated provider's rate limits per API key, with OpenAI's headers (WIRE.md, section 2).
+"""The simulated provider's rate limits per API key; OpenAI's headers of them (WIRE.md, section 2).
 
 A limit per minute is a bucket that starts full and refills evenly; a reset is the time until it
 is full again. Refused calls take nothing. Time is handed in, in seconds of any steady clock.
 """
 
 import math
+from collections.abc import Callable
 
 from workers.providers.faults import Behaviour
 from workers.providers.simulated_errors import Headers, RefusalError
@@ -15,6 +16,18 @@ MAX_ACCOUNTS = 10_000
 CONCURRENCY_RETRY_MS = 250.0
 #: Rounding of floats must not refuse a call that is due.
 _TOLERANCE = 1e-6
+
+#: Writes one limit's headers: its name, the limit, what remains, the seconds until it is full.
+WriteLimit = Callable[[bytes, int, int, float], Headers]
+
+
+def openai_limit(name: bytes, limit: int, remaining: int, full_in_s: float) -> Headers:
+    """Write a limit's headers as OpenAI does."""
+    return [
+        (b"x-ratelimit-limit-" + name, b"%d" % limit),
+        (b"x-ratelimit-remaining-" + name, b"%d" % remaining),
+        (b"x-ratelimit-reset-" + name, go_duration(full_in_s).encode()),
+    ]
 
 
 class Meter:
@@ -44,14 +57,9 @@ class Meter:
     def idle(self, now: float) -> bool:
         return self._full_at <= now
 
-    def headers(self, now: float) -> Headers:
+    def headers(self, now: float, write: WriteLimit) -> Headers:
         remaining = max(0, int(self.limit - self._used(now) + _TOLERANCE))
-        reset = go_duration(max(0.0, self._full_at - now)).encode()
-        return [
-            (b"x-ratelimit-limit-" + self._name, b"%d" % self.limit),
-            (b"x-ratelimit-remaining-" + self._name, b"%d" % remaining),
-            (b"x-ratelimit-reset-" + self._name, reset),
-        ]
+        return write(self._name, self.limit, remaining, max(0.0, self._full_at - now))
 
 
 class Account:
@@ -86,9 +94,9 @@ class Account:
         meters = (self._requests, self._tokens)
         return not self._active and all(meter is None or meter.idle(now) for meter in meters)
 
-    def headers(self, now: float) -> Headers:
-        requests = self._requests.headers(now) if self._requests else []
-        return requests + (self._tokens.headers(now) if self._tokens else [])
+    def headers(self, now: float, write: WriteLimit = openai_limit) -> Headers:
+        requests = self._requests.headers(now, write) if self._requests else []
+        return requests + (self._tokens.headers(now, write) if self._tokens else [])
 
 
 class Accounts:

@@ -14,7 +14,18 @@ import msgspec
 MESSAGE_CHARS: Final = 2000
 PAGE_CHARS: Final = 200
 
+#: What Anthropic tells in words alone, by their beginnings, beside a type that says nothing of it:
+#: https://platform.claude.com/docs/en/api/errors. Words may change; then it is a plain 400 again.
+_WORDED: Final = (
+    ("prompt is too long", "context_length_exceeded"),
+    ("input length and `max_tokens` exceed context limit", "context_length_exceeded"),
+    ("You have reached your specified", "organization_spend_limit_exceeded"),
+)
+#: What Azure's filter calls itself, also where the code beside it says less.
+_FILTERED: Final = "ResponsibleAIPolicyViolation"
+
 _PAGE_NOISE: Final = re.compile(r"(?is)<(script|style|head).*?</\1\s*>|<[^>]*>|\s+")
+_TOO_LONG: Final = "exceeds the maximum number of tokens allowed"
 _decoder = msgspec.json.Decoder()
 
 
@@ -71,7 +82,8 @@ def told(body: bytes) -> Told:
         return Told(message=_cut(str(document), PAGE_CHARS))
     error = document.get("error")
     if isinstance(error, dict) and error:
-        return _of_object(error)
+        found = _of_object(error)
+        return _worded(found) if document.get("type") == "error" else found
     if isinstance(error, str) and error:
         return Told(is_error=True, message=_cut(error), type=_text(document.get("type")))
     if "error" in (document.get("object"), document.get("type")):
@@ -81,20 +93,47 @@ def told(body: bytes) -> Told:
 
 def _of_object(error: Mapping[str, object]) -> Told:
     code = error.get("code")
-    details = error.get("details")
+    details, inner = error.get("details"), error.get("innererror")
     if code is None and isinstance(details, dict):
         # Anthropic's, beside a type that says less.
         code = _text(details.get("error_code"))
+    if isinstance(inner, dict) and inner.get("code") == _FILTERED:
+        code = "content_filter"
     number = _status(code)
+    if number:
+        code = _google_code(error)
     return Told(
         is_error=True,
         message=_cut(_text(error.get("message")) or _text(error.get("status")) or ""),
         type=_text(error.get("type")) or _text(error.get("status")),
-        code=None if number or code is None else str(code),
+        code=None if code is None else str(code),
         param=_text(error.get("param")),
         status=number,
         fields=error,
     )
+
+
+def _worded(found: Told) -> Told:
+    """Give an error of Anthropic's the code that its words stand for."""
+    if found.code or found.type != "invalid_request_error":
+        return found
+    codes = (code for start, code in _WORDED if found.message.startswith(start))
+    return msgspec.structs.replace(found, code=next(codes, None))
+
+
+def _google_code(error: Mapping[str, object]) -> str | None:
+    """Find what stands in place of a code beside the number that is Google's.
+
+    Its details name a reason, but for a prompt that is too long: INVALID_ARGUMENT says nothing,
+    so the words decide (https://github.com/google-gemini/gemini-cli/issues/4231).
+    """
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict) and (reason := _text(detail.get("reason"))):
+            return reason
+    message = _text(error.get("message")) or ""
+    long = error.get("status") == "INVALID_ARGUMENT" and _TOO_LONG in message
+    return "context_length_exceeded" if long else None
 
 
 def _of_other(document: Mapping[str, object]) -> Told:

@@ -17,6 +17,8 @@ import aiohttp
 import httpx
 import yarl
 
+from workers.providers.egress import Proxy, proxy_of
+
 #: A body larger than this is sent in pieces, so that it does not hold the loop.
 _PIECEWISE_BYTES: Final = 2**20
 #: How long an answer whose end nobody waits for may take to end, for its connection to be
@@ -69,16 +71,23 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         url = _url(str(request.url))
         content = await request.aread()
         timeout = request.extensions.get("timeout") or {}
+        address = request.extensions.get("proxy")
+        proxy = proxy_of(address) if address else None
+        headers = [(name.decode(), text.decode()) for name, text in request.headers.raw]
+        if url.scheme == "http":
+            headers += _presented(proxy)
         try:
             answer = await session.request(
                 request.method,
                 url,
-                headers=[(name.decode(), text.decode()) for name, text in request.headers.raw],
+                headers=headers,
                 data=io.BytesIO(content) if len(content) > _PIECEWISE_BYTES else content or None,
                 allow_redirects=False,
                 timeout=_timeout(timeout.get("connect")),
                 ssl=self._context() if url.scheme == "https" else True,
-                proxy=request.extensions.get("proxy") or None,
+                proxy=proxy.url if proxy else None,
+                # A tunnel's own head; what needs none says it in the request itself.
+                proxy_headers=_presented(proxy) if url.scheme == "https" else None,
             )
         except _RAISED as raised:
             raise _translated(raised, request) from raised
@@ -156,6 +165,12 @@ class Body(httpx.AsyncByteStream):
 def _close(answer: aiohttp.ClientResponse, left: set[aiohttp.ClientResponse]) -> None:
     left.discard(answer)
     answer.close()
+
+
+def _presented(proxy: Proxy | None) -> list[tuple[str, str]]:
+    """Give the proxy's password apart from its address, which aiohttp's errors quote."""
+    said = proxy.authorization if proxy else ""
+    return [("Proxy-Authorization", said)] if said else []
 
 
 def _headers(answer: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:

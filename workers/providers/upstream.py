@@ -10,7 +10,9 @@ from typing import Final, Self
 import httpx
 
 from pipeline.errors import UpstreamError
-from workers.providers import verdict
+from workers.providers import health, verdict
+from workers.providers.anthropic import Anthropic
+from workers.providers.azure import Azure
 from workers.providers.base import (
     OPENAI_KINDS,
     Answer,
@@ -20,12 +22,21 @@ from workers.providers.base import (
     Reply,
     Translation,
 )
+from workers.providers.gemini import Gemini
 from workers.providers.openai import OpenAI
 from workers.providers.transport import AiohttpTransport, Body
 from workers.providers.watch import Expired, Watch
 
 #: The translation for each kind of provider.
-TRANSLATIONS: Final[Mapping[str, Translation]] = dict.fromkeys(OPENAI_KINDS, OpenAI())
+TRANSLATIONS: Final[Mapping[str, Translation]] = {
+    **dict.fromkeys(OPENAI_KINDS, OpenAI()),
+    "anthropic": Anthropic(),
+    "azure": Azure(),
+    "gemini": Gemini(),
+}
+
+#: Causes that a provider has which is not there.
+_NOBODY: Final = frozenset({"network", "timeout", "overloaded"})
 
 #: An answer larger than this is given up; its total would not fit in Redis either.
 MAX_ANSWER_BYTES: Final = 128 * 1024 * 1024
@@ -58,6 +69,17 @@ class Upstream:
     def stream(self, call: ProviderCall) -> "Stream":
         """Make a call whose answer comes in deltas; nothing is sent before the first is awaited."""
         return Stream(_Exchange(self._transport, call), self._translation(call), call)
+
+    async def is_alive(self, call: ProviderCall) -> bool:
+        """Tell whether a provider answers at all; of the call only who and where counts."""
+        exchange = _Exchange(self._transport, call)
+        try:
+            await exchange.open(health.look(call, self._translation(call)))
+        except UpstreamError as error:
+            return error.cause not in _NOBODY
+        finally:
+            await exchange.close()
+        return True
 
     async def close(self) -> None:
         """Close every connection."""
@@ -149,6 +171,8 @@ class Stream:
             if reader.finished:
                 return deltas
             if raised.cause == "network" and reader.failure is not None:
+                if deltas is not None:
+                    return deltas  # the failure counts them as given, and is raised next
                 raise reader.failure from raised
             raise
         return reader.feed(data) if data else reader.end()

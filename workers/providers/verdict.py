@@ -1,7 +1,7 @@
 """The table from what a provider answers, or how a connection fails, to a `Failure`.
 
-Codes and statuses decide, not the text of a message (WIRE.md 1 and 11; the one exception is
-`Told.spend_capped`). What the client has
+Codes and statuses decide, not the text of a message (WIRE.md 1 and 11; the exceptions, where
+there is no code, are in told.py). What the client has
 to mend (`bad_request`, `model_not_found`) keeps the provider's own words, code and status;
 all else is ours to remedy and says what happened. No message holds the call's key.
 """
@@ -56,7 +56,12 @@ _CODES: Final[Mapping[str, Cause]] = {
     "billing_not_active": "credentials",
     # Anthropic's, with 429: https://platform.claude.com/docs/en/api/rate-limits
     "enforced_spend_limit_reached": "credentials",
+    "contract_spend_limit_reached": "credentials",
+    "linked_organization_spend_limit_reached": "credentials",
+    "linked_organization_billing_unavailable": "credentials",
     "account_deactivated": "credentials",
+    # Google's, with 400: https://ai.google.dev/gemini-api/docs/troubleshooting
+    "API_KEY_INVALID": "credentials",
     "invalid_api_key": "credentials",
     "model_not_found": "model_not_found",
     "DeploymentNotFound": "model_not_found",
@@ -83,6 +88,9 @@ _TYPES: Final[Mapping[str, Cause]] = {
     "service_unavailable_error": "overloaded",
     "timeout_error": "timeout",
 }
+#: Error types that tell of the key whatever the status: OpenAI's, and Google's for one without
+#: billing where there is no free tier (https://ai.google.dev/gemini-api/docs/troubleshooting).
+_REFUSES_KEYS: Final = frozenset({"insufficient_quota", "FAILED_PRECONDITION"})
 #: Statuses other than 4xx (`bad_request`) and the rest (`network`).
 _STATUSES: Final[Mapping[int, Cause]] = {
     401: "credentials",
@@ -121,6 +129,9 @@ _WAITS: Final[Mapping[Phase, str]] = {
 
 def refused(call: ProviderCall, answer: Answer) -> UpstreamError:
     """Judge an answer that is no success, by its status, its headers and its body."""
+    if answer.status == 407 and call.proxy:
+        why = "The proxy refused the call (407): its user or password is not the right one."
+        return failed(call, "network", why, sent=False, provider_status=407)
     return _judged(call, answer, told(hidden(answer.body, call)))
 
 
@@ -195,7 +206,7 @@ def _judged(call: ProviderCall, answer: Answer, error: Told) -> UpstreamError:
         Failure(
             message=said or f"The provider refused the request with status {status}.",
             type=masked(error.type, call) if keeps_words and error.type else form.type,
-            code=_code(cause, told_code, form),
+            code=_code(cause, told_code or _code_of_number(error), form),
             param=masked(error.param, call) if keeps_words and error.param else None,
             status=status if keeps_words and 400 <= status < 500 else form.status,
             cause=cause,
@@ -219,7 +230,7 @@ def _limits(
 
 def _cause(status: int, error: Told) -> Cause:
     by_code = _CODES.get(error.code or "")
-    if by_code is None and error.type == "insufficient_quota":
+    if by_code is None and error.type in _REFUSES_KEYS:
         by_code = "credentials"
     if by_code is not None:
         return by_code
@@ -239,6 +250,11 @@ def _code(cause: Cause, told_code: str | None, form: _Form) -> str | None:
     if cause in ("model_not_found", "rate_limited"):
         return told_code or form.code
     return form.code
+
+
+def _code_of_number(error: Told) -> str | None:
+    """Name what OpenRouter tells by a number and its metadata alone."""
+    return "content_policy_violation" if error.moderated else None
 
 
 def _metadata(call: ProviderCall, answer: Answer, code: str | None) -> dict[str, object]:

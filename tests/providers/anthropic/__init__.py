@@ -1,0 +1,1 @@
+"""The providers, each against the simulated one over a real socket."""

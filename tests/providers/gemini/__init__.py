@@ -1,0 +1,1 @@
+"""Gemini's translation, both ways, by forms recorded from the public documentation."""
