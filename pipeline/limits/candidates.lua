@@ -272,8 +272,8 @@ local function choose(plan, ticket, numbers)
 end
 
 -- Whether a reason is one for which a ticket is not to wait.
-local function is_final(why, ticket)
-  return why == 'dead' or why == 'heavy' or (why == 'down' and not ticket.patient)
+local function is_final(why)
+  return why == 'dead' or why == 'heavy' or why == 'down'
 end
 
 -- Tells why a ticket cannot be served, if so, as `choose` does; and in how many ms it may be.
@@ -282,7 +282,7 @@ local function never_fits(plan, ticket)
   for i = 1, plan.size do
     fetch_candidates(plan, i, ticket.class)
     local wait, why = fits(plan.candidates[i], plan, ticket)
-    if wait == 0 or not is_final(why, ticket) then return nil end
+    if wait == 0 or not is_final(why) then return nil end
     if outweighs(why, reason) then reason = why end
     soonest = math.min(soonest, wait)
   end

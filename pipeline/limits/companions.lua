@@ -21,7 +21,7 @@ function choose_companions(also, ticket)
   if not choosing then return nil, NEVER, 'unknown' end
   for i, one in ipairs(also) do
     local its = {
-      room = one[1], class = ticket.class, order = ticket.order, patient = ticket.patient,
+      room = one[1], class = ticket.class, order = ticket.order,
       calls = one[2], estimate = one[3], answer = one[4],
     }
     local candidate, key, n = choose(choosing[i], its)

@@ -2,8 +2,8 @@
 --
 -- A question is  ticket, room, class 1–3, tenant, weight, own limits as triples, estimate of the
 -- prompt's tokens, most tokens of the answer (0: nobody said, -1: none), deadline in ms of the wall or 0, 1 to refuse
--- rather than wait for our limits, 1 if it may come again later, as how many calls it counts, what it
--- has in common with others or "", the request that it follows or "".
+-- rather than wait for our limits, as how many calls it counts, what it has in common with others or
+-- "", the request that it follows or "".
 -- An answer is one of
 --   lease, deployment, key, how it was decided (`strategies.lua`) or false
 --   wait, why, place, ms until its turn or -1
@@ -172,8 +172,7 @@ local function new_ticket(q)
     state = 'new', room = q[2], class = q[3], tenant = q[4], weight = q[5], own = own_limits(q[6]),
     estimate = q[7], answer = q[8], deadline = q[9], order = redis.call('INCR', L .. ':order'),
     since = wall, tokens = 0, day = today, at = 0, generation = 0, claimed = false,
-    patient = q[11] == 1 or nil, calls = q[12], sticky = q[13] ~= '' and q[13] or nil,
-    follows = q[14] ~= '' and q[14] or nil,
+    calls = q[11], sticky = q[12] ~= '' and q[12] or nil, follows = q[13] ~= '' and q[13] or nil,
   }
 end
 
@@ -246,7 +245,7 @@ local function ask(q)
     grant(id, ticket, candidate, key, n, true)
     return {'lease', candidate.deployment, ticket.key, decided or false}
   end
-  if n and is_final(n, ticket) then
+  if n and is_final(n) then
     free_own(id, ticket, 0, false)
     forget(id)
     return refusal(n, '', nil, n == 'down' and key or nil)

@@ -7,8 +7,8 @@
 --              between: was called, and is on its way to another candidate · refused
 --   room, class, tenant, weight, own, estimate, answer, deadline, order, since   as asked
 --   tokens, day, at                what it took of our limits, when, and when it was admitted
---   patient, sticky, calls         as asked: whether it may come again later, what it has in common
---                                  with others, as how many calls it counts
+--   sticky, calls                  as asked: what it has in common with others, as how many calls
+--                                  it counts
 --   deployment, key, scopes, granted, taken, taken_day, quota, upstream   its lease
 --   companions                     what was chosen for its companions, until it is granted
 --   follows, paid                  the request with which its own call was paid, its tokens of that

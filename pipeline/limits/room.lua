@@ -206,7 +206,7 @@ local function serve_head(name, room, plan, class, numbers)
   local candidate, key, n, sized, nearest, plain = choose(plan, ticket, numbers)
   if not candidate then
     local wait, why = key, n
-    if not is_final(why, ticket) then return false, wait, sized, nearest, plain end
+    if not is_final(why) then return false, wait, sized, nearest, plain end
     -- No waiting helps: its event is to come and be told.
     leave(id, ticket)
     ticket.state, ticket.why = 'refused', why

@@ -6,7 +6,6 @@ import msgspec
 
 from pipeline.catalog_deployments import Deployment
 from pipeline.event import Candidate, Event, Lease
-from pipeline.ladder import may_climb
 from pipeline.limits.caps import CLASSES, deployment_cap, own_limits
 from pipeline.limits.plans import Room, upstream_of
 from pipeline.limits.seen import Limited, Seen
@@ -157,7 +156,6 @@ def question(event: Event, room: Room, *, weight: int, is_known: bool, refuses: 
         -1 if event.operation == "embeddings" else event.output_tokens,
         int(event.deadline * 1000),
         int(refuses),
-        int(may_climb(event)),
         event.calls,
         event.sticky,
         event.follows,

@@ -142,7 +142,7 @@ async def test_who_has_no_other_waits_until_it_may_be_tried(
         assert set(woken(client)) == {"r1", "r2", "r3"}
 
 
-async def test_after_a_trial_failed_who_cannot_come_again_is_refused_and_others_wait(
+async def test_after_a_trial_failed_nobody_waits_for_it(
     redis_url: str, client: Client, tmp_path: Path
 ) -> None:
     async with Gates(redis_url, client, two_in_order(tmp_path)) as gates:
@@ -150,23 +150,22 @@ async def test_after_a_trial_failed_who_cannot_come_again_is_refused_and_others_
         await fail(gate, "f1", "f2", "f3", model="lone")
         await gate.later(4.1)
         await fail(gate, "trial", model="lone")
-        refused = await gate.refused("hasty", model="lone")
+        refused = await gate.refused("late", model="lone")
         assert refused.why == "down"
         assert refused.reset_s == pytest.approx(8, abs=0.5)
-        failure = refusals.failure(refused, gate.ask("hasty", model="lone"))
+        failure = refusals.failure(refused, gate.ask("late", model="lone"))
         assert (failure.status, failure.code) == (503, "provider_exhausted")
-        await gate.queue("patient", model="lone", patient=True)
 
 
-async def test_who_waits_hastily_is_told_when_a_trial_fails(
+async def test_who_waits_is_told_when_a_trial_fails(
     redis_url: str, client: Client, tmp_path: Path
 ) -> None:
     async with Gates(redis_url, client, two_in_order(tmp_path)) as gates:
         gate = gates.first
         await fail(gate, "f1", "f2", "f3", model="lone")
-        await gate.wait("hasty", model="lone")
+        await gate.wait("first", model="lone")
         await gate.later(4.1)
-        trial = await gate.take("hasty", model="lone")
+        trial = await gate.take("first", model="lone")
         await gate.wait("other", model="lone")
         await gate.end(trial, BROKEN)
         assert "other" in woken(client)
