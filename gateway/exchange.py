@@ -27,8 +27,8 @@ class Exchange:
     """One request; its answer is whole (`answer`) or a stream (`begin`, `write`, `finish`)."""
 
     __slots__ = (
-        "_receive", "_send", "closing_frame", "finished", "gone", "headers", "promise",
-        "request_id", "scope", "started", "stream_type", "wrote",
+        "_receive", "_send", "arrived", "closing_frame", "finished", "gone", "headers", "promise",
+        "repeats", "request_id", "scope", "started", "stream_type", "told", "wrote",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,11 +43,15 @@ class Exchange:
         self.closing_frame: Callable[[], bytes] | None = None
         #: Asks for the headers that only an answer has, when that begins; none: it has none.
         self.promise: Callable[[], Awaitable[Headers]] | None = None
+        #: Headers that tell of the request's way, where that is known when the answer begins.
+        self.told: Headers = ()
+        #: Whether the answer is that of another request, which held the same key.
+        self.repeats = False
         self.started = False
         self.finished = False
         self.gone = False
-        #: When a byte was last written, on the event loop's clock.
-        self.wrote = asyncio.get_running_loop().time()
+        #: When the request's head had come, and a byte was last written, on the loop's clock.
+        self.arrived = self.wrote = asyncio.get_running_loop().time()
 
     def path(self, name: str) -> str:
         """Give a part of the path by its name in the route."""
@@ -120,6 +124,7 @@ class Exchange:
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.started = True
         headers.append((b"x-request-id", self.request_id.encode()))
+        headers += self.told
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
 

@@ -15,7 +15,7 @@ from gateway.errors import LOST, STOPPING
 from gateway.exchange import ClientGone, Exchange
 from gateway.sse import PING
 from pipeline.errors import Failure, QueueTimeout
-from pipeline.event import Closing
+from pipeline.event import Closing, Summary
 from pipeline.streams.inbox import Frame, Watch
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Hearing:
     """The waiting of one exchange; close it in any case."""
 
     __slots__ = ("_deadline", "_hall", "_listening", "_loop", "_timer", "_wait", "cut",
-                 "exchange", "pinging", "watch")  # fmt: skip
+                 "exchange", "pinging", "summary", "watch")  # fmt: skip
 
     def __init__(self, hall: "set[Hearing]", exchange: Exchange, watch: Watch, wait: Wait) -> None:
         self.exchange = exchange
@@ -58,6 +58,8 @@ class Hearing:
         #: Why no more frames come, when it is not the reply's own end.
         self.cut: Cut = ""
         self.pinging: asyncio.Task[None] | None = None
+        #: Of the request's way, as its closing tells it.
+        self.summary: Summary | None = None
         self._wait = wait
         self._hall = hall
         self._listening: asyncio.Task[None] | None = None
@@ -94,6 +96,7 @@ class Hearing:
         """
         if frame.kind == "closing":
             closing = _decode_closing(frame.lines)
+            self.summary = closing.summary
             if closing.status == "completed":
                 return None
             return closing.failure or Failure(message=f"The request was {closing.status}.")

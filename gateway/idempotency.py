@@ -104,6 +104,7 @@ async def put_in(gateway: Gateway, asking: Asking, hearing: Hearing, inbox: str)
 def told_of(exchange: Exchange, accepted: Accepted) -> None:
     """Have the answer name the request that it comes from, and tell when it is not the first."""
     exchange.request_id = accepted.id
+    exchange.repeats = True
     if accepted.replayed:
         exchange.promise = partial(_with_replayed, exchange.promise)
 

@@ -6,17 +6,20 @@ import msgspec
 
 from gateway.asking import Asked, ChatBody, EmbeddingsBody, messages_checked
 from gateway.errors import CUT, RESTARTED, error_json, refuse
-from gateway.exchange import JSON_TYPE, Exchange
+from gateway.exchange import Exchange
 from gateway.gateway import Gateway
 from gateway.hearing import Hearing
-from gateway.idempotency import Asking, put_in, response_of
-from gateway.preference import Later, answer_later, later_of, patient, within
+from gateway.idempotency import Asking, put_in
+from gateway.preference import Later, answer_later, within
 from gateway.reading import Reading, event_of, read
 from gateway.sse import DONE, data, waiting
+from gateway.summary_headers import tell, tell_head
+from gateway.whole import answer_whole, wanted
 from pipeline.catalog import ModelCard
 from pipeline.errors import Failure, ModelNotFound
 from pipeline.event import Event
 from pipeline.limits.estimate import of_chat, of_embeddings
+from pipeline.needs import cache_key_of, needs_of
 from pipeline.streams.inbox import Frame
 
 T = TypeVar("T", bound=Asked)
@@ -44,6 +47,8 @@ class OpenAI:
             include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
             prompt_tokens=size.prompt_tokens,
             output_tokens=size.output_tokens,
+            needs=needs_of(asked),
+            sticky=cache_key_of(asked),
         )
         await self._serve(reading, event)
 
@@ -83,42 +88,11 @@ class OpenAI:
         return [card for card in self._gateway.catalog.cards() if may_use(tenant, card.id)]
 
     async def _serve(self, reading: Reading[T], event: Event) -> None:
-        asking = reading.asking(event, reading.body)
-        later = later_of(reading.exchange)
-        if later:
-            later = later.at_most(self._gateway.settings.gateway.request_timeout_s)
-            asking = msgspec.structs.replace(
-                asking,
-                event=patient(event, reading.wished.timeout_s),
-                once=asking.once and asking.once.shared,
-            )
+        asking, later = wanted(self._gateway, reading, event, reading.body)
         if event.stream:
             await self._stream(asking, later)
         else:
-            await self._whole(asking, later)
-
-    async def _whole(self, asking: Asking, later: Later | None) -> None:
-        exchange, gateway = asking.exchange, self._gateway
-        hearing = gateway.hear(exchange, asking.event)
-        try:
-            # The `+` asks for the response itself with the closing.
-            accepted = await put_in(gateway, asking, hearing, f"{gateway.name}+")
-            frame = await within(later, hearing.last())
-            if frame is None:
-                assert later is not None
-                await answer_later(gateway, asking, later)
-                return
-            failure = hearing.failure(frame)
-            response = b"" if failure else await response_of(gateway, frame, accepted)
-            if failure is None and not response:
-                failure = Failure(message="The request was answered, but its answer is gone.")
-            if failure:
-                await refuse(exchange, failure)
-            else:
-                headers = [JSON_TYPE, *await exchange.promised()]
-                await exchange.answer(200, response, headers)
-        finally:
-            hearing.close()
+            await answer_whole(self._gateway, asking, later)
 
     async def _stream(self, asking: Asking, later: Later | None) -> None:
         exchange, gateway = asking.exchange, self._gateway
@@ -158,6 +132,7 @@ class Relay:
             chunks: list[bytes] = []
             for frame in frames:
                 if frame.kind == "delta":
+                    tell_head(exchange, frame.head)
                     chunks.append(data(frame.lines))
                 elif frame.kind != "restart":
                     await self._end(frame, chunks)
@@ -168,6 +143,7 @@ class Relay:
                 else:
                     # Nobody has seen anything of the generation that was cut.
                     chunks.clear()
+                    exchange.told = ()
             together = b"".join(chunks)
             if together:
                 await exchange.begin()
@@ -178,6 +154,8 @@ class Relay:
     async def _end(self, frame: Frame, chunks: list[bytes]) -> None:
         exchange = self._hearing.exchange
         failure = self._hearing.failure(frame)
+        if not chunks:
+            tell(exchange, self._hearing.summary)
         if failure and not chunks and not exchange.started:
             await refuse(exchange, failure)
             return

@@ -16,6 +16,7 @@ from pipeline import clock
 from pipeline.errors import BadRequest
 from pipeline.event import NO_BODY, Event
 from pipeline.limits.estimate import of_chat
+from pipeline.needs import asks_of, cache_key_of, needs_of
 
 #: Fields of the body that are for us; everything else goes to the provider.
 _OURS: Final = frozenset({"message", "session_id", "priority", "system", "parameters"})
@@ -49,7 +50,6 @@ class PlainChat:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._default_model = gateway.settings.gateway.default_model
 
     async def chat(self, exchange: Exchange) -> None:
         """POST /chat: frames, or text alone for who accepts only that."""
@@ -97,9 +97,12 @@ class PlainChat:
         """Read a request; gives the event and the OpenAI body that it stands for."""
         reading = await read(self._gateway, exchange, _decoder)
         asked = reading.asked
-        event = event_of(self._gateway, reading, asked.model or self._default_model)
+        event = event_of(
+            self._gateway, reading, asked.model or self._gateway.settings.gateway.default_model
+        )
         body = _body(reading.body, asked, event.model)
-        size = of_chat(body)
+        asks = asks_of(body)
+        size = of_chat(body, asks)
         event = msgspec.structs.replace(
             event,
             body_bytes=len(body),
@@ -107,6 +110,8 @@ class PlainChat:
             session=session_checked(asked.session_id) if asked.session_id else clock.new_id(),
             prompt_tokens=size.prompt_tokens,
             output_tokens=size.output_tokens,
+            needs=needs_of(asks),
+            sticky=cache_key_of(asks),
         )
         return reading, event, body
 

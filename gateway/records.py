@@ -69,6 +69,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     leg: int = 0
     replay_of: str = ""
     replayed_as: str = ""
+    #: US dollars of all its calls, as far as prices are known.
+    cost: float | None = None
     #: Whether it is to be cancelled and has not ended yet.
     cancelling: bool = False
 
@@ -119,6 +121,7 @@ def task(request_id: str, record: Record, *, deltas: bytes = b"", spot: Spot | N
         retry_at=clock.rfc3339(due) if rung else "",
         last_failure=_last_failure(lines),
         leg=int(record.get("leg", b"0")),
+        cost=float(record["cost"]) if "cost" in record else None,
         replay_of=_text(record, "replay_of") or "",
         replayed_as=_text(record, "replayed_as") or "",
         cancelling="cancel" in record and not ended,

@@ -11,6 +11,7 @@ from gateway.frames import Chunks, place_of
 from gateway.gateway import Gateway
 from gateway.records import Record, journal, not_found, tenant_of, whereabouts
 from gateway.showing import Showing
+from pipeline.decision import decision_in
 from pipeline.event import ENDED
 from pipeline.streams.inbox import CLOSING
 
@@ -43,14 +44,16 @@ class Requests:
         await exchange.answer(status, await self._shown(request_id, record))
 
     async def events(self, exchange: Exchange) -> None:
-        """GET /v1/requests/{id}/events: a line for each hop that the request has been through."""
+        """GET /v1/requests/{id}/events: a line for each hop so far, and the decision they tell."""
         request_id, record = await self._record(exchange)
+        lines = journal(record)
         shown = {
             "object": "list",
             "request_id": request_id,
             "status": record.get("status", b"queued").decode(),
             "at": whereabouts(record),
-            "data": journal(record),
+            "decision": decision_in(lines),
+            "data": lines,
         }
         await exchange.answer(200, msgspec.json.encode(shown))
 

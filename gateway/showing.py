@@ -8,6 +8,7 @@ from gateway.errors import CUT, refuse
 from gateway.exchange import Exchange
 from gateway.frames import Form, Place
 from gateway.hearing import Hearing
+from gateway.summary_headers import tell, tell_head
 from pipeline.event import Closing
 from pipeline.streams.inbox import Frame
 
@@ -44,6 +45,8 @@ class Showing:
                 await self._exchange.write(together)
 
     def _delta(self, frame: Frame) -> bytes:
+        if self._cold:
+            tell_head(self._exchange, frame.head)
         generation, _, number = frame.entry.partition("-")
         place = Place(int(generation), int(number))
         begins = place.generation != self._place.generation
@@ -56,12 +59,15 @@ class Showing:
         self._skip = 0
         if self._cold:
             shown.clear()
+            self._exchange.told = ()
         else:
             shown.append(self._form.restart())
 
     async def _end(self, frame: Frame, shown: list[bytes]) -> bool:
         failure = self._hearing.failure(frame)
         closed = frame.kind == "closing"
+        if self._cold and not any(shown):
+            tell(self._exchange, self._hearing.summary)
         if failure and self._cold and not any(shown) and not self._exchange.started:
             await refuse(self._exchange, failure)
             return closed

@@ -8,16 +8,19 @@ from typing import Final
 import msgspec
 
 from pipeline import clock
+from pipeline import event as events
 from pipeline.catalog import Catalog
-from pipeline.errors import Cancelled, Failure, SluiceError, UpstreamError
+from pipeline.errors import Cancelled, Failure, ModelNotFound, SluiceError, UpstreamError
 from pipeline.event import Event, Facts
 from pipeline.flow import CALL, GATE, RESPOND
 from pipeline.limits.admission import Admission
 from pipeline.outcome import Die, Forward, Outcome
+from pipeline.prices import Price
 from pipeline.settings.load import RetrySettings
 from pipeline.streams.cancels import Cancels
 from pipeline.streams.replies import Replies, ReplyWriter
-from workers import remedy, settling
+from pipeline.summary import summary_of
+from workers import costing, remedy, settling
 from workers.deadline import overdue
 from workers.providers.base import Deltas, ProviderCall, Reply, Timeouts
 from workers.providers.upstream import Upstream
@@ -39,6 +42,8 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     body_of: Callable[[str], Awaitable[bytes | None]]
     cancels: Cancels
     retry: RetrySettings = RetrySettings()
+    #: The version of the configuration.
+    config: str = ""
 
 
 async def call(event: Event, *, means: Means) -> Outcome:
@@ -55,6 +60,10 @@ async def call(event: Event, *, means: Means) -> Outcome:
     if late := overdue(event, CALL):
         means.admission.leave(event)
         return Die(event, late)
+    if not _is_served(event, means.catalog):
+        # The configuration was changed since the gate: neither is called any more.
+        await means.admission.leave(event)
+        return Forward(msgspec.structs.replace(event, lease=None), GATE, {"lease": "not served"})
     if event.delivery > 1 and not await means.admission.resume(event):
         # Its worker died after it had given the lease back, and before it could say so. That
         # call counts: the next one's generation has to be a later one.
@@ -65,6 +74,8 @@ async def call(event: Event, *, means: Means) -> Outcome:
     writer = means.replies.open(event.id, generation)
     start = clock.monotonic()
     facts: Facts = {"deployment": event.lease.deployment if event.lease else ""}
+    if means.config:
+        facts["config"] = means.config
     try:
         reply = await _answer(event, means, writer, facts)
     except SluiceError as error:
@@ -77,9 +88,20 @@ async def call(event: Event, *, means: Means) -> Outcome:
         # Others run it, and this transition is refused; or Redis has forgotten that it was run
         # before, and the next attempt's deltas are later ones than those that stand there.
         await settled
+        event = costing.noted(event, reply.usage, facts)
         again = msgspec.structs.replace(event, lease=None)
         return Forward(again, GATE, {**facts, "reply": "superseded"})
     return _answered(event, reply, writer, facts)
+
+
+def _is_served(event: Event, catalog: Catalog) -> bool:
+    """Tell whether the configuration still has the deployment and the key of a lease."""
+    assert event.lease is not None
+    try:
+        deployment = catalog.deployment(event.lease.deployment)
+    except ModelNotFound:
+        return False
+    return event.lease.key in catalog.key_ids(deployment.provider)
 
 
 def _ms_since(start: float) -> float:
@@ -96,15 +118,19 @@ async def _answer(event: Event, means: Means, writer: ReplyWriter, facts: Facts)
 async def _called(
     event: Event, means: Means, writer: ReplyWriter, facts: Facts, request: ProviderCall
 ) -> Reply:
+    price = costing.price_of(event, means.catalog)
+    if costing.is_fallback(event, means.catalog):
+        facts["fallback"] = True
     if not event.stream:
-        return await means.upstream.complete(request)
+        return costing.priced(await means.upstream.complete(request), price)
     stream = means.upstream.stream(request)
     start = clock.monotonic()
     try:
         async for deltas in stream:
             if not writer.place and not writer.pending:
                 facts["first_delta_ms"] = round((clock.monotonic() - start) * 1000, 2)
-            writer.write(_wanted(event, deltas))
+                writer.head = events.encode(summary_of(event, facts))
+            writer.write(_wanted(event, deltas, price))
             if writer.refused:
                 break
         await writer.flushed()
@@ -112,7 +138,7 @@ async def _called(
         await stream.aclose()
     if writer.cancelled:
         raise Cancelled("The request was cancelled during its answer.", sent=True)
-    return stream.reply()
+    return costing.priced(stream.reply(), price)
 
 
 async def _request(event: Event, means: Means) -> ProviderCall:
@@ -151,22 +177,28 @@ async def _request(event: Event, means: Means) -> ProviderCall:
     )
 
 
-def _wanted(event: Event, deltas: Deltas) -> list[bytes]:
-    """Leave out the usage chunk, which we asked for, where the client did not."""
-    if event.include_usage or deltas.usage_at < 0:
+def _wanted(event: Event, deltas: Deltas, price: Price | None) -> list[bytes]:
+    """Leave out the usage chunk, which we asked for, where the client did not; else price it."""
+    if deltas.usage_at < 0:
         return deltas.chunks
-    return [chunk for at, chunk in enumerate(deltas.chunks) if at != deltas.usage_at]
+    chunks = [*deltas.chunks]
+    usage = chunks.pop(deltas.usage_at)
+    if event.include_usage:
+        chunks.insert(deltas.usage_at, costing.chunk_priced(usage, price))
+    return chunks
 
 
 def _answered(event: Event, reply: Reply, writer: ReplyWriter, facts: Facts) -> Outcome:
     answered = msgspec.structs.replace(
-        event,
+        costing.noted(event, reply.usage, facts),
         usage=reply.usage,
         finish_reason=reply.finish_reason,
         deltas=writer.place,
         failure=None,
     )
     facts["status"] = reply.status
+    if reply.model:
+        facts["model"] = reply.model
     if reply.upstream_id:
         facts["upstream_id"] = reply.upstream_id
     return Forward(answered, RESPOND, facts, reply.response)

@@ -6,7 +6,7 @@ from pipeline.catalog import Catalog
 from pipeline.errors import Cancelled, Failure, SluiceError, UpstreamError
 from pipeline.event import Event, Facts
 from pipeline.limits.seen import Limited
-from pipeline.limits.tickets import Broken, Ending, Health, Settlement
+from pipeline.limits.tickets import Ending, Health, Settlement, broken
 from workers.providers.base import Reply
 
 #: Causes that the client has to mend: such a request counts against its limits.
@@ -80,13 +80,7 @@ def _health(event: Event, failure: Failure, catalog: Catalog) -> Health:
         return "alive"
     if failure.cause not in _BROKEN or event.lease is None:
         return None
-    provider = catalog.provider(catalog.deployment(event.lease.deployment).provider)
-    breaker = provider.breaker
-    return Broken(
-        failures=breaker.failures,
-        open_ms=round(breaker.open_s * 1000),
-        max_open_ms=round(breaker.max_open_s * 1000),
-    )
+    return broken(catalog.provider(catalog.deployment(event.lease.deployment).provider))
 
 
 def _rest_s(event: Event, failure: Failure, catalog: Catalog, limited: Limited) -> float:

@@ -55,8 +55,8 @@ class Callbacks:
     def __init__(self, link: Link, names: Names, max_entries: int) -> None:
         self._link = link
         self._names = names
-        #: Entries kept in a callback stream, more or less.
-        self._max_entries = max_entries
+        #: Entries kept in a callback stream, more or less; may be changed at any time.
+        self.max_entries = max_entries
 
     async def deliver(self, event: Event) -> None:
         """Deliver one result; done twice, it is written once.
@@ -74,7 +74,7 @@ class Callbacks:
         response = await self._ask("HGET", record, "response") or b""
         payload = msgspec.json.encode(_result(event, response))
         args: list[Argument] = [
-            self._names.prefix, event.id, payload, self._max_entries, event.leg,
+            self._names.prefix, event.id, payload, self.max_entries, event.leg,
         ]  # fmt: skip
         while True:
             try:

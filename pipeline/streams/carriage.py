@@ -10,6 +10,7 @@ from pipeline.event import Closing, Event, Line, Status
 from pipeline.flow import CALL, GATE, ROUTE
 from pipeline.outcome import Climb, Die, Finish, Forward, Outcome, Wait
 from pipeline.streams.link import Argument
+from pipeline.summary import summary_of
 
 #: Causes with which an event ends that nobody has to look after.
 _NO_LETTER: Final[frozenset[Cause]] = frozenset({"cancelled", "limited"})
@@ -129,6 +130,8 @@ def _first_fields(event: Event, status: Status) -> list[Argument]:
 
 def _last_fields(event: Event, line: Line, failure: Failure | None) -> list[Argument]:
     fields: list[Argument] = ["finished", f"{line.end:.6f}", "attempts", event.attempts]
+    if event.cost:
+        fields += ["cost", f"{event.cost:.12g}"]
     if event.finish_reason:
         fields += ["finish_reason", event.finish_reason]
     if event.usage:
@@ -147,6 +150,7 @@ def _end(event: Event, letter: bytes, body_ttl_s: int) -> list[Argument]:
         finish_reason=event.finish_reason,
         usage=event.usage,
         failure=event.failure,
+        summary=summary_of(event),
     )
     ended = msgspec.structs.replace(event, body=events.NO_BODY)
     if event.has_body:

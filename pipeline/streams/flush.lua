@@ -6,7 +6,8 @@
 --                                  flush that is repeated writes nothing twice
 --          {prefix}:request:{id}   read: turn, inboxes, status, cancel
 --          {prefix}:inbox:{name}   one entry for each flush
--- ARGV     prefix, then for each reply: id, generation, place, lines
+-- ARGV     prefix, then for each reply: id, generation, place, lines (before the first ones of a
+--          generation may stand a line of `#` and their head, which gets a field of its own)
 -- Returns  for each reply: 1 written, 0 refused (superseded, ended or unknown), -1 cancelled
 local prefix = ARGV[1]
 local ENDED = {completed = true, failed = true, cancelled = true}
@@ -21,7 +22,13 @@ for i = 2, #ARGV, 4 do
     ok = -1
   elseif known[1] and not ENDED[known[1]] then
     local entry = (known[2] or '1') .. generation .. '-' .. place
-    local added = redis.pcall('XADD', prefix .. ':reply:' .. id, entry, 'event', lines)
+    local added
+    if string.byte(lines) == 35 then
+      local head, rest = string.match(lines, '^#([^\n]*)\n(.*)$')
+      added = redis.pcall('XADD', prefix .. ':reply:' .. id, entry, 'event', rest, 'head', head)
+    else
+      added = redis.pcall('XADD', prefix .. ':reply:' .. id, entry, 'event', lines)
+    end
     if type(added) == 'table' then
       -- Asked again after a lost reply: then the last entry is this very one, inboxes included.
       local last = redis.call('XREVRANGE', prefix .. ':reply:' .. id, '+', '-', 'COUNT', 1)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Literal
 
 import msgspec
@@ -17,6 +18,7 @@ import redis.exceptions
 from pipeline import clock
 from pipeline.names import Names
 from pipeline.streams.link import Link, LinkError, Reply
+from pipeline.streams.replies import HEAD
 from pipeline.streams.scripts import ATTACH
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,9 @@ SILENCE_S: Final = 10.0
 CLOSING: Final = 999_999_999
 TURN: Final = 1_000_000_000
 
+#: In the place of a request's id: what all processes are to know of, whatever they wait for.
+NEWS: Final = "!config"
+
 Kind = Literal["delta", "restart", "closing", "lost"]
 
 
@@ -49,6 +54,8 @@ class Frame(msgspec.Struct, frozen=True):
     lines: bytes = b""
     #: With a closing, where it was asked for: the whole response.
     response: bytes = b""
+    #: With the first delta of a generation: JSON of an `event.Summary`; it may be missing.
+    head: bytes = b""
 
 
 class Watch:
@@ -95,7 +102,10 @@ class Watch:
         if begins and last_generation % TURN and last_generation // TURN == generation // TURN:
             self._put(Frame("restart", entry))
         self.last = entry
-        self._put(Frame("delta", entry, payload))
+        head = b""
+        if payload.startswith(HEAD):
+            head, _, payload = payload[1:].partition(b"\n")
+        self._put(Frame("delta", entry, payload, head=head))
         return False
 
     def _lacks(self, entry: str) -> bool:
@@ -175,6 +185,11 @@ def _numbers(entry: str) -> tuple[int, int]:
     return int(generation), int(place)
 
 
+def _payload(fields: list[bytes]) -> bytes:
+    """Give an entry of a reply stream as inboxes have it."""
+    return b"%b%b\n%b" % (HEAD, fields[3], fields[1]) if len(fields) > 2 else fields[1]
+
+
 class Inbox:
     """The one stream by which a process hears of all replies it waits for."""
 
@@ -188,6 +203,8 @@ class Inbox:
         self._link = link
         self._reader = Link(url, name=f"sluice-inbox-{name}", timeout_s=BLOCK_S * 2)
         self._watches: dict[bytes, set[Watch]] = {}
+        #: Is told of the configuration that was published.
+        self.on_news: Callable[[bytes], None] | None = None
         self._last = "0-0"
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -238,7 +255,7 @@ class Inbox:
             return None
         flat, entries = found
         record = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
-        return record, [(entry.decode(), fields[1]) for entry, fields in entries]
+        return record, [(entry.decode(), _payload(fields)) for entry, fields in entries]
 
     async def _begin(self) -> None:
         created = await self._link.call("XADD", self._key, "*", "hello", "1")
@@ -284,6 +301,8 @@ class Inbox:
                 watches = self._watches.get(request_id)
                 if watches:
                     self._tell(watches, value)
+                elif self.on_news and request_id == NEWS.encode():
+                    self.on_news(value)
 
     def _tell(self, watches: set[Watch], value: bytes) -> None:
         entry, _, payload = value.partition(b"\n")

@@ -3,7 +3,8 @@
 What arrives for a reply while a flush is under way goes out as one entry with the next, so the
 cost follows flushes. Flushes of later deltas keep `PACE_S` apart: with many streams one flush
 serves them all. A first token and the end of a reply are never held back, and where flushes are
-rarer anyway nothing is. An entry's field `event` holds one JSON chunk a line.
+rarer anyway nothing is. An entry's field `event` holds one JSON chunk a line; the first one of a
+generation has a field `head`, too: a summary of the way so far.
 """
 
 import asyncio
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 #: second: 5 ms take a third off the CPU of a delta, and nobody reads that fast.
 PACE_S: Final = 0.005
 
+#: Begins a head that goes before the lines; no JSON chunk begins so.
+HEAD: Final = b"#"
+
 #: Pause before what Redis refused is asked again, in seconds.
 REFUSED_S: Final = 1.0
 
@@ -46,6 +50,8 @@ class ReplyWriter:
         self.refused = False
         #: Refused because the client wants the answer no more.
         self.cancelled = False
+        #: Goes out with the first entry; JSON of an `event.Summary`, or empty.
+        self.head = b""
         self.pending: list[bytes] = []
         self.idle = asyncio.Event()
         self.idle.set()
@@ -120,6 +126,8 @@ class Replies:
         args: list[Argument] = [self._prefix]
         for writer in batch:
             lines, writer.pending = b"\n".join(writer.pending), []
+            if writer.head and not writer.place:
+                lines = b"%b%b\n%b" % (HEAD, writer.head, lines)
             writer.place += 1
             args += [writer.request_id, f"{writer.generation:09d}", writer.place, lines]
         written = await self._ask(args)

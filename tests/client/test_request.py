@@ -47,6 +47,15 @@ def test_wishes_for_the_provider_go_into_the_body_and_no_others() -> None:
     assert request.is_named
 
 
+def test_a_request_says_what_it_needs_and_what_it_sticks_by() -> None:
+    wishes: Wishes = {"prompt": "Hi", "parameters": {"tools": [{}], "prompt_cache_key": "k"}}
+    event = request_of(None, wishes, "fast").event
+    assert event.needs == ("tools",)
+    assert len(event.sticky) == 8
+    plain = request_of(None, {"prompt": "Hi"}, "fast").event
+    assert (plain.needs, plain.sticky) == ((), "")
+
+
 def test_an_input_is_for_embeddings() -> None:
     event = request_of({"input": ["a", "b"], "model": "e"}, {}, "fast").event
     assert (event.operation, event.stream) == ("embeddings", False)

@@ -302,3 +302,19 @@ async def test_a_gateway_is_listed_while_it_lives(
         assert 0 < client.ttl(NAMES.inbox("g")) <= inboxes.INBOX_TTL_S
     assert not client.exists(NAMES.gateways)
     assert not client.exists(NAMES.inbox("g"))
+
+
+async def test_a_head_comes_with_the_first_frame_also_to_who_missed_it(
+    post: Post, client: Client
+) -> None:
+    watch = await post.ask()
+    writer = post.replies.open("r1", 1)
+    writer.head = b"{}"
+    await post.write(writer, b"a", b"b")
+    late = post.inbox.watch("r1")
+    await late.resume()
+    for reader in (watch, late):
+        first, second = await reader.next(), await reader.next()
+        assert (first.lines, first.head) == (b"a", b"{}")
+        assert (second.lines, second.head) == (b"b", b"")
+    await post.end(client, writer)

@@ -185,3 +185,24 @@ async def test_a_lost_script_is_sent_again(replies: Replies, client: Client) -> 
     client.script_flush()
     await write(replies.open("r1", 1), b"a")
     assert len(reply_of(client)) == 1
+
+
+async def test_a_head_goes_out_beside_the_first_lines_alone(
+    replies: Replies, client: Client
+) -> None:
+    writer = replies.open("r1", 1)
+    writer.head = b'{"attempts":1}'
+    await write(writer, b"a\nb", b"c")
+    (_, first), (_, second) = client.xrange(NAMES.reply("r1"))
+    assert first == {b"event": b"a b", b"head": b'{"attempts":1}'}
+    assert second == {b"event": b"c"}
+    assert inbox_of(client) == [b'1000000001-1\n#{"attempts":1}\na b', b"1000000001-2\nc"]
+
+
+async def test_a_flush_with_a_head_that_is_asked_again_is_written_once(
+    replies: Replies, link: Link, client: Client
+) -> None:
+    args: list[Argument] = [NAMES.prefix, "r1", "000000001", 1, b"#{}\na"]
+    for _ in range(2):
+        assert await link.run(FLUSH, [NAMES.prefix], args) == [1]
+    assert reply_of(client) == [("1000000001-1", b"a")]

@@ -137,6 +137,8 @@ def _updated(event: Event, read: Event, payload: Mapping[str, msgspec.Raw]) -> E
         priority=read.priority if "priority" in payload else event.priority,
         prompt_tokens=read.prompt_tokens,
         output_tokens=read.output_tokens,
+        sticky=read.sticky,
+        needs=read.needs,
     )
 
 
