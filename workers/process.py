@@ -31,6 +31,7 @@ from pipeline.streams.liveness import Facts, Liveness, consumer_name
 from pipeline.streams.reloads import Reloads
 from pipeline.streams.replies import Replies
 from workers.call import Means
+from workers.looks import Looks
 from workers.providers.upstream import Upstream
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class WorkerProcess:
         self._admission = Admission(self._link, self._names, settings, self._current.catalog)
         self._strays = Strays(self._link, self._names, self._admission.leave)
         self._upstream = Upstream()
+        self._looks = Looks(self._link, self._names, self._admission, self._upstream)
         self._cancels = Cancels(self._link, self._names)
         self._replies = Replies(self._link, self._names)
         self._callbacks = Callbacks(
@@ -77,7 +79,7 @@ class WorkerProcess:
         self._moving: asyncio.Task[None] | None = None
         self._started = clock.now()
         self._renewed = clock.monotonic()
-        self._looks = 0
+        self._scans = 0
 
     async def start(self) -> None:
         """Connect and begin to take events. Raises `StartError`."""
@@ -104,6 +106,7 @@ class WorkerProcess:
     async def stop_reading(self) -> None:
         """Take nothing new."""
         await self._keeper.stop()
+        await self._looks.close()
         await self._reloads.close()
         if self._moving:
             self._moving.cancel()
@@ -166,6 +169,7 @@ class WorkerProcess:
     def _go_by(self, configuration: Configuration) -> None:
         settings = configuration.settings
         self._admission.replace(settings, configuration.catalog)
+        self._looks.go_by(settings, configuration.catalog)
         self._callbacks.max_entries = settings.retention.reply_to_max_entries
         self._keeper.limits = _limits(settings)
         self._engine.go_by(
@@ -194,8 +198,9 @@ class WorkerProcess:
         await self._strays.look()
         # A little less than a scan: else every other one of a single worker would be left out.
         await self._admission.sweep(self._settings.workers.scan_s * 0.9)
-        self._looks += 1
-        if self._looks % MEND_EVERY == 0:
+        await self._looks.look()
+        self._scans += 1
+        if self._scans % MEND_EVERY == 0:
             await self._mend()
         if clock.monotonic() - self._renewed > RENEW_S:
             self._renewed = clock.monotonic()

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from pipeline import prices
 from pipeline.catalog import Catalog, Deployment
 from pipeline.event import Candidate, Companion
 from pipeline.limits.caps import (
@@ -137,7 +138,7 @@ class Plans:
         )
 
     def _price(self, deployment: Deployment) -> tuple[float, float] | None:
-        price = deployment.price
+        price = prices.price(self._catalog.provider(deployment.provider), deployment)
         return (price.prompt / 1e6, price.completion / 1e6) if price else None
 
     def _counted(self, deployment: Deployment) -> tuple[tuple[str, ...], tuple[Key, ...]]:

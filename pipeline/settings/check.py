@@ -121,14 +121,16 @@ def _form(path: str, provider: ProviderSettings) -> Iterator[str]:
         yield f"{path}.differs.drop: {name} is refused too; it can be one of them"
 
 
-def _default_model(settings: Sections, names: Named) -> Iterator[str]:
-    wanted = settings.gateway.default_model
-    if not names.has_model(wanted, settings):
-        there = ", ".join(sorted(names.models)[:10]) or "none"
-        yield (
-            f"gateway.default_model: no model is named {names.quote(wanted)}; "
-            f"set it to one of those under models ({there})"
-        )
+def _default_models(settings: Sections, names: Named) -> Iterator[str]:
+    there = ", ".join(sorted(names.models)[:10]) or "none"
+    gateway = settings.gateway
+    for key in ("default_model", "default_embedding_model"):
+        wanted = getattr(gateway, key)
+        if not names.has_model(wanted, settings) and (wanted or key == "default_model"):
+            yield (
+                f"gateway.{key}: no model is named {names.quote(wanted)}; "
+                f"set it to one of those under models ({there})"
+            )
 
 
 _CHECKS: Final[tuple[Callable[[Sections, Named], Iterator[str]], ...]] = (
@@ -138,6 +140,6 @@ _CHECKS: Final[tuple[Callable[[Sections, Named], Iterator[str]], ...]] = (
     _ladders,
     _providers,
     *MODEL_CHECKS,
-    _default_model,
+    _default_models,
     *LIMIT_CHECKS,
 )

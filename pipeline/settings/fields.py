@@ -33,6 +33,10 @@ Name = Annotated[
 ModelName = Annotated[
     str, Meta(pattern=r"\S(?:.{0,254}\S)?", description="a name of 1 to 256 characters")
 ]
+AnyModelName = Annotated[
+    str,
+    Meta(pattern=r"(?:\S(?:.{0,254}\S)?)?", description="a name of 1 to 256 characters, or none"),
+]
 HeaderName = Annotated[
     str, Meta(pattern=r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", description="a header's name")
 ]

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from pipeline.settings.fields import (
+    AnyModelName,
     Count,
     HeaderName,
     Host,
@@ -58,6 +59,8 @@ class GatewaySettings(Section, frozen=True, kw_only=True):
     request_timeout_s: Seconds = 300
     max_body_bytes: Count = 33_554_432
     default_model: ModelName = "fast"
+    #: Taken where embeddings are asked for, or needed, and no model is named; empty: none is.
+    default_embedding_model: AnyModelName = ""
     #: What becomes of a call whose client went away.
     on_disconnect: Literal["drain", "cancel"] = "drain"
     #: Whether to listen beyond loopback although no tenants are configured.

@@ -8,7 +8,7 @@ import pytest
 from pipeline.event import Event
 from pipeline.limits.tickets import Granted, Settlement
 from pipeline.settings.load import Settings
-from tests.limits.rooms import DONE, Gate, Gates, advance, configured, deployment
+from tests.limits.rooms import DONE, Gate, Gates, advance, configured, deployment, provider
 from tests.streams.rig import Client
 
 pytestmark = pytest.mark.anyio
@@ -87,7 +87,13 @@ async def test_the_cheapest_that_is_free_is_taken(
 ) -> None:
     cheap = listed("cheap", price={"prompt": 1, "completion": 2}, limits={"concurrency": 1})
     dear = listed("dear", price={"prompt": 1, "completion": 9})
-    settings = chosen_by(tmp_path, "cost", dear, listed("unpriced"), cheap)
+    unpriced = {"provider": "q", "model": "unheard-of"}
+    models = {"m": {"strategy": "cost", "deployments": [dear, unpriced, cheap]}}
+    settings = configured(
+        tmp_path,
+        providers={"p": provider(), "q": provider(kind="compatible")},
+        models=models,
+    )
     async with Gates(redis_url, client, settings) as gates:
         got = [name(await gates.first.take(f"r{n}")) for n in range(3)]
     assert got == ["cheap", "dear", "dear"]
