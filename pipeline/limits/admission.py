@@ -220,12 +220,12 @@ class Admission:
             return True
 
     def _as_far_as_known(self, event: Event) -> Event:
-        """Leave out of an event's plan what is no longer in the configuration."""
+        """Leave out of an event's plans what is no longer in the configuration."""
         try:
-            self._plans.room(candidates(event))
+            self._plans.room(candidates(event), event.also)
         except ModelNotFound:
             plan = tuple(one for one in event.plan if self._is_known(one.deployment))
-            return msgspec.structs.replace(event, plan=plan)
+            return msgspec.structs.replace(event, plan=plan, also=())
         return event
 
     def _is_known(self, deployment: str) -> bool:

@@ -21,13 +21,13 @@ local function live_of(scope)
   return use
 end
 
--- How long a deployment is cut off: ms, and whether a trial has failed already.
+-- How long a deployment is cut off: ms, and whether it is worth waiting for: it is "down" once a
+-- trial has failed, until the next one begins.
 local function cut_off(use)
   local until_ms = use[OPEN_UNTIL] or 0
   if until_ms == 0 then return 0 end
-  local why = use[TRIPS] > 0 and 'down' or 'open'
-  if until_ms > now then return until_ms - now, why end
-  if use[TRIED] > now - TRIAL_MS then return use[TRIED] + TRIAL_MS - now, why end
+  if until_ms > now then return until_ms - now, use[TRIPS] > 0 and 'down' or 'open' end
+  if use[TRIED] > now - TRIAL_MS then return use[TRIED] + TRIAL_MS - now, 'open' end
   return 0
 end
 

@@ -24,6 +24,8 @@ LAYERS: Mapping[str, Sequence[str]] = {
             "clock",
             "content",
             "needs",
+            "preferences",
+            "polite",
             "limits.seen",
             "limits.estimate",
         )
@@ -34,6 +36,7 @@ LAYERS: Mapping[str, Sequence[str]] = {
             "settings",
             "importing",
             "catalog",
+            "companions",
             "current",
             "decision",
             "ladder",
@@ -56,6 +59,7 @@ LAYERS: Mapping[str, Sequence[str]] = {
         "workers.remedy*",
         "workers.settling*",
         "workers.costing*",
+        "workers.continuing*",
     ],
     "hosts": ["gateway*", "workers*", "pipeline.cli*", "pipeline.client*", "pipeline.webhooks*"],
 }

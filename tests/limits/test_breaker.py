@@ -172,6 +172,21 @@ async def test_who_waits_is_told_when_a_trial_fails(
         assert (await gate.refused("other", model="lone")).why == "down"
 
 
+async def test_while_a_later_trial_is_under_way_others_wait_for_it(
+    redis_url: str, client: Client, tmp_path: Path
+) -> None:
+    async with Gates(redis_url, client, two_in_order(tmp_path)) as gates:
+        gate = gates.first
+        await fail(gate, "f1", "f2", "f3", model="lone")
+        await gate.later(4.1)
+        await fail(gate, "trial", model="lone")
+        await gate.later(8.1)
+        again = await gate.take("again", model="lone")
+        await gate.queue("other", model="lone")
+        await gate.end(again, ALIVE)
+        assert "other" in granted(client)
+
+
 async def test_none_is_cut_off_where_that_is_switched_off(
     redis_url: str, client: Client, tmp_path: Path
 ) -> None:

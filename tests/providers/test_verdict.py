@@ -74,6 +74,12 @@ def test_a_code_says_more_than_its_status(
     assert judged(status, error(**fields)).cause == cause
 
 
+def test_a_moderation_has_the_code_that_policy_fallbacks_are_for() -> None:
+    failure = judged(403, error(code=403, metadata={"reasons": ["violence"]}))
+    assert (failure.status, failure.code) == (403, "content_policy_violation")
+    assert "provider_code" not in failure.metadata
+
+
 def test_what_the_client_must_mend_keeps_the_providers_words() -> None:
     told = error(
         message="Too long.",

@@ -178,6 +178,25 @@ def failed(
     )
 
 
+def inexpressible(call: ProviderCall, param: str, message: str) -> UpstreamError:
+    """Make the error of a request that cannot be said in the provider's form: it is not called.
+
+    Its mark lets another candidate have it, whose form may have a place for the field.
+    """
+    failure = failed(call, "bad_request", message, sent=False, inexpressible=True).failure()
+    return UpstreamError(msgspec.structs.replace(failure, param=param), sent=False)
+
+
+def withheld(call: ProviderCall, head: Answer) -> UpstreamError:
+    """Make the error of an answer that the provider's filter kept to itself."""
+    message = "The provider withheld its answer for its content: change the messages."
+    failure = failed(call, "bad_request", message, provider_status=head.status).failure()
+    return UpstreamError(
+        msgspec.structs.replace(failure, code="content_filter", param="messages"),
+        seen=seen(call.kind, head.headers),
+    )
+
+
 def empty(call: ProviderCall, head: Answer) -> UpstreamError:
     """Make the error of a success with nothing in it, as cold deployments answer."""
     error = failed(call, "overloaded", "The provider's completion is empty.")

@@ -1,0 +1,5 @@
+"""Prints the README's table of faults."""
+
+from tests.matrix.told import markdown
+
+print(markdown(), end="")
