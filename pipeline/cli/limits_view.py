@@ -113,7 +113,8 @@ def _state(use: Use) -> str:
 def _health(deployment: DeploymentReport) -> str:
     facts = [_state(deployment.use)]
     if deployment.state == "open":
-        again = f", {deployment.trips} trials failed" if deployment.trips else ""
+        trips = deployment.trips
+        again = f", {trips} trial{'s' * (trips > 1)} failed" if trips else ""
         facts.append(f"[red]cut off{again}; tried in {duration(deployment.open_s)}[/]")
     elif deployment.state == "trial":
         facts.append("[yellow]on trial[/]")
