@@ -34,6 +34,10 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     longest: Call
 
 
+#: Those that look at all candidates that have capacity.
+STRATEGIES: Final = ("weighted", "round_robin", "latency", "cost")
+
+
 def run(bench: Bench) -> list[Figure]:
     """Measure all cases, then the worst calls, then the quiet of a full room."""
     many = bench.size(100_000, 10_000)
@@ -43,6 +47,7 @@ def run(bench: Bench) -> list[Figure]:
         for waiting in (0, 1_000)
         for keys, limited in ((2, False), (1, True))
     ]
+    cases += [Case(candidates=20, strategy=strategy) for strategy in STRATEGIES]
     with Ground(bench) as ground:
         figures = [_baseline(ground)]
         longest = []

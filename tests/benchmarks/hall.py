@@ -48,6 +48,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     keys: int = 1
     #: Whether tenants have limits of requests and tokens per minute.
     limited: bool = False
+    strategy: str = "least_busy"
     #: Waiting rooms: models whose candidates are the same but for one.
     rooms: int = 1
 
@@ -55,6 +56,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """Tell it in words."""
         also = f", {self.keys} keys each" * (self.keys > 1) + ", tenants' limits" * self.limited
+        also += f", {self.strategy}" * (self.strategy != "least_busy")
         of = f"{self.candidates} candidate{'s' * (self.candidates > 1)}"
         return f"{of}, {self.waiting:,} waiting{also}"
 
@@ -69,7 +71,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
             "limits": {**_LIMITS, "concurrency": at_once},
         }
         names = [f"provider-{n}" for n in range(self.candidates + (self.rooms > 1))]
-        listed = [{"provider": name, "model": "llama-3.1-8b"} for name in names]
+        price = {"prompt": 1, "completion": 2}
+        listed = [{"provider": name, "model": "llama-3.1-8b", "price": price} for name in names]
         if self.rooms > 1:
             models = [listed[:n] + listed[n + 1 :] for n in range(self.rooms)]
         else:
@@ -81,7 +84,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
             gate={"max_queue_size": 1_000_000},
             providers=dict.fromkeys(names, provider),
             models={
-                f"m{n}": {"strategy": "least_busy", "deployments": those}
+                f"m{n}": {"strategy": self.strategy, "deployments": those}
                 for n, those in enumerate(models)
             },
             tenants=tenants if self.limited else {},
