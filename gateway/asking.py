@@ -14,6 +14,7 @@ from gateway.exchange import Exchange
 from pipeline.errors import BadRequest
 from pipeline.names import MAX_PRIORITY, MIN_PRIORITY
 from pipeline.needs import Asks
+from pipeline.preferences import ModelPreferences
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -46,6 +47,9 @@ class Asked(Asks, frozen=True, kw_only=True):
     user: str | None = None
     #: What OpenAI has in place of `user`.
     safety_identifier: str | None = None
+    model_preferences: ModelPreferences | None = None
+    #: The request of whose companion this is a call.
+    follows: str | None = None
 
 
 class ChatBody(Asked, frozen=True, kw_only=True):
@@ -70,6 +74,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     priority: int | None = None
     timeout_s: float | None = None
     traceparent: str = ""
+    follows: str = ""
 
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
@@ -113,6 +118,7 @@ def wishes(exchange: Exchange) -> Wishes:
         priority=_priority_header(priority) if priority else None,
         timeout_s=_timeout_header(timeout) if timeout else None,
         traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else "",
+        follows=exchange.header(b"x-sluice-follows"),
     )
 
 

@@ -19,7 +19,7 @@ from pipeline.limits.estimate import of_chat, of_embeddings
 from pipeline.needs import cache_key_of, needs_of
 
 #: Fields of the body that are for us; everything else goes to the provider.
-_OURS: Final = ("tenant_id", "metadata", "priority")
+_OURS: Final = ("tenant_id", "metadata", "priority", "model_preferences", "follows")
 
 _NULL: Final = msgspec.Raw(b"null")
 
@@ -55,6 +55,8 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tool_calls: msgspec.Raw = NO_BODY
     tenant_id: str | None = None
     metadata: msgspec.Raw = NO_BODY
+    #: That the answer stands for an error, and for which.
+    sluice: msgspec.Raw = NO_BODY
 
 
 class _Message(msgspec.Struct):
@@ -71,6 +73,7 @@ class _Response(msgspec.Struct):
     choices: list[_Choice]
     model: str = ""
     usage: msgspec.Raw = _NULL
+    sluice: msgspec.Raw = NO_BODY
 
 
 _complete: Final = msgspec.json.Decoder(CompleteBody)
@@ -118,11 +121,12 @@ class PlainCalls:
         gateway = self._gateway
         reading = await read(gateway, exchange, _embeddings)
         asked = reading.asked
-        event = event_of(gateway, reading, asked.model or gateway.settings.gateway.default_model)
+        usual = gateway.settings.gateway
+        usual_model = usual.default_embedding_model or usual.default_model
+        event = event_of(gateway, reading, asked.model or usual_model, "embeddings")
         body = _body(reading.body, event.model)
         event = msgspec.structs.replace(
             event,
-            operation="embeddings",
             body_bytes=len(body),
             prompt_tokens=of_embeddings(body, asked.input).prompt_tokens,
         )
@@ -148,5 +152,6 @@ def _shown(response: bytes, exchange: Exchange, asked: CompleteBody) -> bytes:
         tool_calls=choice.message.tool_calls,
         tenant_id=asked.tenant_id,
         metadata=asked.metadata,
+        sluice=told.sluice,
     )
     return _encode(completed)

@@ -10,10 +10,11 @@ from gateway.exchange import Exchange
 from gateway.gateway import Gateway
 from gateway.hearing import Hearing
 from gateway.idempotency import Asking, put_in
+from gateway.politely import Instead, instead
 from gateway.preference import Later, answer_later, within
 from gateway.reading import Reading, event_of, read
 from gateway.sse import DONE, data, waiting
-from gateway.summary_headers import tell, tell_head
+from gateway.summary_headers import POLITE, tell, tell_head
 from gateway.whole import answer_whole, wanted
 from pipeline.catalog import ModelCard
 from pipeline.errors import Failure, ModelNotFound
@@ -57,8 +58,7 @@ class OpenAI:
         reading = await read(self._gateway, exchange, _embeddings)
         asked, body = reading.asked, reading.body
         event = msgspec.structs.replace(
-            event_of(self._gateway, reading, asked.model),
-            operation="embeddings",
+            event_of(self._gateway, reading, asked.model, "embeddings"),
             prompt_tokens=of_embeddings(body, asked.input).prompt_tokens,
         )
         await self._serve(reading, event)
@@ -101,7 +101,7 @@ class OpenAI:
             later = later.at_most(gateway.pace.ping_s - 1)
         hearing = gateway.hear(exchange, asking.event, shows=waiting)
         try:
-            relay = Relay(hearing)
+            relay = Relay(hearing, instead(gateway, asking.event, hearing))
             await put_in(gateway, asking, hearing, gateway.name)
             first = await within(later, hearing.frames())
             if later and first is None and not exchange.started:
@@ -117,10 +117,11 @@ class OpenAI:
 class Relay:
     """Hands a reply's chunks on as they are, framed for OpenAI's clients."""
 
-    __slots__ = ("_hearing", "_sent")
+    __slots__ = ("_hearing", "_instead", "_sent")
 
-    def __init__(self, hearing: Hearing) -> None:
+    def __init__(self, hearing: Hearing, instead: Instead) -> None:
         self._hearing = hearing
+        self._instead = instead
         hearing.exchange.closing_frame = self._cut
         #: Whether the client has seen a part of the answer.
         self._sent = False
@@ -156,6 +157,9 @@ class Relay:
         failure = self._hearing.failure(frame)
         if not chunks:
             tell(exchange, self._hearing.summary)
+        if failure and not (chunks or self._sent) and (polite := self._instead(failure)):
+            chunks = [data(chunk) for chunk in polite]
+            exchange.told, failure = (*exchange.told, POLITE), None
         if failure and not chunks and not exchange.started:
             await refuse(exchange, failure)
             return

@@ -9,6 +9,7 @@ from gateway.exchange import JSON_TYPE, TEXT_TYPE, Exchange
 from gateway.frames import Form, Place, Plain, Text
 from gateway.gateway import Gateway
 from gateway.idempotency import REPLAYED, put_in
+from gateway.politely import instead
 from gateway.preference import patient
 from gateway.reading import Reading, event_of, read
 from gateway.showing import Showing
@@ -19,7 +20,11 @@ from pipeline.limits.estimate import of_chat
 from pipeline.needs import asks_of, cache_key_of, needs_of
 
 #: Fields of the body that are for us; everything else goes to the provider.
-_OURS: Final = frozenset({"message", "session_id", "priority", "system", "parameters"})
+_OURS: Final = frozenset(
+    {
+        "message", "session_id", "priority", "system", "parameters", "model_preferences", "follows",
+    }
+)  # fmt: skip
 
 
 class PlainBody(Asked, frozen=True, kw_only=True):
@@ -63,7 +68,8 @@ class PlainChat:
         try:
             accepted = await put_in(self._gateway, asking, hearing, self._gateway.name)
             form: Form = Text() if as_text else Plain(accepted.id)
-            whole = await Showing(hearing, form, Place(), cold=True).run()
+            polite = instead(self._gateway, asking.event, hearing)
+            whole = await Showing(hearing, form, Place(), cold=True, instead=polite).run()
         finally:
             hearing.close()
         if not exchange.finished and (whole or not as_text):

@@ -12,10 +12,13 @@ from gateway.callers import Caller
 from gateway.exchange import Exchange
 from gateway.gateway import Gateway
 from gateway.idempotency import Asking, once_of
+from gateway.records import not_found
 from pipeline import clock
-from pipeline.errors import BadRequest
-from pipeline.event import Event
-from pipeline.streams.intake import MAX_USER_CHARACTERS
+from pipeline.companions import named
+from pipeline.errors import BadRequest, ModelNotFound
+from pipeline.event import Companion, Event, Operation
+from pipeline.preferences import place_of, preferred
+from pipeline.streams.intake import MAX_USER_CHARACTERS, REQUEST_ID
 from pipeline.streams.once import Once
 
 T = TypeVar("T", bound=Asked)
@@ -29,6 +32,8 @@ class Reading(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     body: bytes
     asked: T
     wished: Wishes
+    #: The request of whose companion this is a call; empty: none.
+    follows: str = ""
     #: What it is known by, should it come again.
     once: Once | None
 
@@ -40,29 +45,56 @@ class Reading(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 async def read(
     gateway: Gateway, exchange: Exchange, decoder: msgspec.json.Decoder[T]
 ) -> Reading[T]:
-    """Read a request. Raises `BadToken`, `BodyTooLarge`, `BadRequest` and `ClientGone`."""
+    """Read a request.
+
+    Raises `BadToken`, `BodyTooLarge`, `BadRequest`, `ClientGone`, and `RequestNotFound` where it
+    follows none of this caller's.
+    """
     caller = gateway.callers.caller_of(exchange)
     body = await exchange.body(gateway.settings.gateway.max_body_bytes)
+    asked, wished = decode(body, decoder), wishes(exchange)
+    follows = wished.follows or asked.follows or ""
+    if follows:
+        await _check_followed(gateway, caller.tenant, follows)
     return Reading(
         exchange=exchange,
         caller=caller,
         body=body,
-        asked=decode(body, decoder),
-        wished=wishes(exchange),
+        asked=asked,
+        wished=wished,
+        follows=follows,
         once=once_of(gateway.settings.idempotency, exchange, caller.tenant, body),
     )
 
 
-def event_of(gateway: Gateway, reading: Reading[T], model: str) -> Event:
+async def _check_followed(gateway: Gateway, tenant: str, request_id: str) -> None:
+    if not REQUEST_ID.fullmatch(request_id):
+        raise BadRequest(
+            "'follows' is a request's id, and matches [A-Za-z0-9._-]{1,128}.", param="follows"
+        )
+    if not await gateway.is_visible(request_id, tenant):
+        missing = not_found(request_id)
+        missing.param = "follows"
+        raise missing
+
+
+def event_of(
+    gateway: Gateway, reading: Reading[T], model: str, operation: Operation = "chat"
+) -> Event:
     """Begin an event with all that no route says in a way of its own.
 
     Raises `BadRequest`, and `ModelNotFound` for what is no model of this caller's.
     """
     asked, wished, tenant = reading.asked, reading.wished, reading.caller.tenant
+    wanted = preferred(asked.model_preferences, operation)
+    model = wanted.model or model
     gateway.check_model(tenant, model)
+    for companion in wanted.also:
+        _check_companion(gateway, tenant, companion)
     usual, now = gateway.callers.priority_of(tenant), clock.now()
     return Event(
         id=reading.exchange.request_id,
+        operation=operation,
         model=gateway.catalog.canonical(model),
         body_bytes=len(reading.body),
         priority=priority_of(asked.priority, wished.priority, asked.service_tier, usual),
@@ -72,7 +104,16 @@ def event_of(gateway: Gateway, reading: Reading[T], model: str) -> Event:
         token=reading.caller.token,
         user=_user(gateway.settings.gateway.user_header, reading),
         traceparent=wished.traceparent,
+        calls=wanted.calls,
+        also=wanted.also,
+        follows=reading.follows,
     )
+
+
+def _check_companion(gateway: Gateway, tenant: str, companion: Companion) -> None:
+    name = named(companion, gateway.catalog)
+    if not gateway.callers.may_use(tenant, name):
+        raise ModelNotFound(f"The model `{name}` does not exist here.", param=place_of(companion))
 
 
 def _user(header: str, reading: Reading[T]) -> str:

@@ -11,6 +11,8 @@ import msgspec
 from gateway.exchange import Exchange, Headers
 from pipeline.event import Summary
 
+POLITE: Final = (b"x-sluice-polite", b"true")
+
 _decode: Final = msgspec.json.Decoder(Summary).decode
 
 
@@ -32,6 +34,8 @@ def summary_headers(summary: Summary, exchange: Exchange) -> Headers:
     An answer that is given again took neither time nor money.
     """
     headers = [(b"x-sluice-attempts", b"%d" % summary.attempts)]
+    if summary.polite:
+        headers.append(POLITE)
     if summary.deployment:
         headers.append((b"x-sluice-deployment", _visible(summary.deployment)))
         headers.append((b"x-sluice-fallbacks", b"%d" % summary.fallbacks))

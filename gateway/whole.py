@@ -10,9 +10,11 @@ from gateway.errors import refuse
 from gateway.exchange import JSON_TYPE
 from gateway.gateway import Gateway
 from gateway.idempotency import Asking, put_in, response_of
+from gateway.politely import text_of
 from gateway.preference import Later, answer_later, later_of, patient, within
 from gateway.reading import Reading
-from gateway.summary_headers import tell
+from gateway.summary_headers import POLITE, tell
+from pipeline import polite
 from pipeline.errors import Failure
 from pipeline.event import Event
 
@@ -54,7 +56,12 @@ async def answer_whole(
             return
         failure = hearing.failure(frame)
         tell(exchange, hearing.summary)
-        response = b"" if failure else await response_of(gateway, frame, accepted)
+        text = text_of(gateway, asking.event, hearing) if failure else ""
+        if failure and text:
+            exchange.told = (*exchange.told, POLITE)
+            response, failure = polite.whole(asking.event, text, failure), None
+        else:
+            response = b"" if failure else await response_of(gateway, frame, accepted)
         if failure is None and not response:
             failure = Failure(message="The request was answered, but its answer is gone.")
         if failure:

@@ -16,7 +16,7 @@ from pipeline.catalog_deployments import Deployment, deployed, listing
 from pipeline.catalog_fitting import Fit, Fitting, Wanted, wanted_of
 from pipeline.catalog_plans import SPECIAL, Planner, Special
 from pipeline.errors import BadRequest, ModelNotFound
-from pipeline.event import Candidate, Event
+from pipeline.event import Candidate, Event, Operation
 from pipeline.ladder import Ladder
 from pipeline.settings.load import (
     ApiKey,
@@ -78,6 +78,8 @@ class Catalog:
         self._ladder = Ladder(rungs=settings.ladder)
         self._ladders = {name: _ladder(model, settings) for name, model in settings.models.items()}
         self._created = int(clock.now())
+        gateway = settings.gateway
+        self._usual = {"chat": gateway.default_model, "embeddings": gateway.default_embedding_model}
 
     def canonical(self, model: str) -> str:
         """Give our name for a model: what an alias stands for, or the name as it is."""
@@ -86,6 +88,10 @@ class Catalog:
     def model(self, model: str) -> ModelSettings:
         """Give a model's settings; what has none of its own has the usual ones."""
         return self._models.get(self.canonical(model), _USUAL)
+
+    def usual(self, operation: Operation) -> str:
+        """Name the model of a kind that is taken where none is named; empty: there is none."""
+        return self._usual[operation]
 
     def ladder(self, model: str) -> Ladder:
         """Give the ladder that a model's requests climb."""

@@ -40,6 +40,7 @@ class Client:
         *,
         namespace: str = "sluice",
         default_model: str = "fast",
+        default_embedding_model: str = "",
         require_user: bool = False,
     ) -> None:
         """Name the Redis and the namespace in it. Raises `ValueError` for what is no address.
@@ -47,7 +48,7 @@ class Client:
         `require_user` refuses requests without a user (`UserIdHeaderMissingError`).
         """
         self._post = Post(url, namespace)
-        self._default_model = default_model
+        self._default_models = default_model, default_embedding_model
         self._require_user = require_user
 
     @classmethod
@@ -62,6 +63,7 @@ class Client:
             settings.redis.address,
             namespace=settings.redis.namespace,
             default_model=settings.gateway.default_model,
+            default_embedding_model=settings.gateway.default_embedding_model,
             require_user=require_user,
         )
 
@@ -167,7 +169,7 @@ class Client:
 
     def _read(self, body: Body | None, wishes: Wishes) -> Request:
         self._post.ready()
-        request = request_of(body, wishes, self._default_model)
+        request = request_of(body, wishes, *self._default_models)
         if self._require_user and not request.event.user:
             raise UserIdHeaderMissingError("This client wants a `user` with each request.")
         return request

@@ -12,6 +12,7 @@ from pipeline.event import NO_BODY, Event
 from pipeline.limits.estimate import of_chat, of_embeddings
 from pipeline.names import MAX_PRIORITY, MIN_PRIORITY
 from pipeline.needs import Asks, cache_key_of, needs_of
+from pipeline.preferences import ModelPreferences, preferring
 from pipeline.streams.intake import MAX_TIMEOUT_S, MAX_USER_CHARACTERS, REQUEST_ID
 from pipeline.streams.once import Once, digest
 
@@ -21,6 +22,7 @@ Body = Mapping[str, object] | bytes
 _Id = Annotated[str, Meta(pattern=rf"\A{REQUEST_ID.pattern}\Z")]
 _Session = Annotated[str, Meta(pattern=r"\A(?:[A-Za-z0-9._:-]{1,128})?\Z")]
 _Traceparent = Annotated[str, Meta(pattern=r"\A(?:00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})?\Z")]
+_Followed = Annotated[str, Meta(pattern=rf"\A(?:{REQUEST_ID.pattern})?\Z")]
 _Timeout = Annotated[float, Meta(gt=0, le=MAX_TIMEOUT_S)]
 
 
@@ -57,6 +59,10 @@ class Wishes(TypedDict, total=False):
     reply_to: str
     metadata: Mapping[str, object] | None
     traceparent: _Traceparent
+    #: What models its work needs, and how often it calls them.
+    model_preferences: ModelPreferences | None
+    #: The request of whose companion this is a call: it was paid for with that one.
+    follows: _Followed
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +89,8 @@ class _Read(Asks, frozen=True, kw_only=True):
     stream_options: _StreamOptions | None = None
     user: str | None = None
     safety_identifier: str | None = None
+    model_preferences: ModelPreferences | None = None
+    follows: _Followed | None = None
 
 
 _WISHES: Final = frozenset(Wishes.__annotations__)
@@ -90,20 +98,25 @@ _decode_read: Final = msgspec.json.Decoder(_Read).decode
 _decode_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def request_of(body: Body | None, wishes: Wishes, default_model: str) -> Request:
-    """Read a request. Raises `BadRequest`, and `TypeError` for what is no wish at all."""
+def request_of(
+    body: Body | None, wishes: Wishes, default_model: str, default_embedding_model: str = ""
+) -> Request:
+    """Read a request; embeddings without a usual model of their own have that of all.
+
+    Raises `BadRequest`, and `TypeError` for what is no wish at all.
+    """
     unknown = wishes.keys() - _WISHES
     if unknown:
         raise TypeError(f"unknown arguments: {', '.join(sorted(unknown))}")
     try:
         wished = msgspec.convert(wishes, Wishes)
-        whole = _whole(body, wished, default_model)
+        whole = _whole(body, wished, default_model, default_embedding_model or default_model)
         read = _decode_read(whole)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"The request is not valid: {error}.") from None
     if (read.messages is NO_BODY) == (read.input is NO_BODY):
         raise BadRequest("One of 'messages', 'prompt' and the body's 'input' is needed.")
-    event = _event(wished, read, whole)
+    event = preferring(_event(wished, read, whole), read.model_preferences)
     return Request(
         event=event,
         body=whole,
@@ -112,11 +125,13 @@ def request_of(body: Body | None, wishes: Wishes, default_model: str) -> Request
     )
 
 
-def _whole(body: Body | None, wished: Wishes, default_model: str) -> bytes:
+def _whole(
+    body: Body | None, wished: Wishes, default_model: str, default_embedding_model: str
+) -> bytes:
     """Write the body that goes to the provider; one that lacks nothing stays as it came."""
     given = dict(body) if isinstance(body, Mapping) else _fields(body or b"{}")
     changes: dict[str, object] = dict(wished.get("parameters", {}))
-    for name in ("messages", "model", "stream"):
+    for name in ("messages", "model", "stream", "model_preferences", "follows"):
         if name in wished:
             changes[name] = wished[name]
     if "prompt" in wished:
@@ -124,7 +139,8 @@ def _whole(body: Body | None, wished: Wishes, default_model: str) -> bytes:
             raise BadRequest("'prompt' and 'messages' are two ways to say the same; give one.")
         changes["messages"] = [{"role": "user", "content": wished["prompt"]}]
     if "model" not in changes and "model" not in given:
-        changes["model"] = default_model
+        embeds = "input" in given and "messages" not in given.keys() | changes.keys()
+        changes["model"] = default_embedding_model if embeds else default_model
     if isinstance(body, bytes) and not changes:
         return body
     return msgspec.json.encode({**given, **changes})
@@ -172,6 +188,7 @@ def _event(wished: Wishes, read: _Read, body: bytes) -> Event:
         session=wished.get("session_id", ""),
         sticky="" if embeds else cache_key_of(read),
         needs=() if embeds else needs_of(read),
+        follows=read.follows or "",
         reply_to=wished.get("reply_to", ""),
         metadata=msgspec.Raw(msgspec.json.encode(metadata)) if metadata else NO_BODY,
         traceparent=wished.get("traceparent", ""),

@@ -10,7 +10,7 @@ from pipeline.flow import CALL, GATE, ROUTE
 
 #: Facts that a decision tells in its own way, by the hop in whose line they stand.
 DECIDING: Final[Mapping[str, frozenset[str]]] = {
-    ROUTE: frozenset({"candidates", "first", "alias", "left_out"}),
+    ROUTE: frozenset({"candidates", "first", "alias", "left_out", "also"}),
     GATE: frozenset({"chosen_by", "scores", "passed_over"}),
     CALL: frozenset({"config"}),
 }
@@ -53,6 +53,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     alias: str = ""
     #: `deployment: why`; those that cannot serve this request at all.
     left_out: tuple[str, ...] = ()
+    #: `model: calls, first deployment`; the further models that its work needs.
+    also: tuple[str, ...] = ()
     chosen: tuple[Chosen, ...] = ()
 
 
@@ -69,12 +71,12 @@ def decision_of(journal: Sequence[Step]) -> Decision | None:
     routed = next((line.facts for line in reversed(journal) if line.hop == ROUTE), None)
     if routed is None or "candidates" not in routed:
         return None
-    left_out = _text(routed, "left_out")
     return Decision(
         candidates=int(routed["candidates"]),
         first=_text(routed, "first"),
         alias=_text(routed, "alias"),
-        left_out=tuple(left_out.split("; ")) if left_out else (),
+        left_out=_parts(routed, "left_out"),
+        also=_parts(routed, "also"),
         chosen=tuple(_chosen(journal)),
     )
 
@@ -91,6 +93,11 @@ def _chosen(journal: Sequence[Step]) -> Iterator[Chosen]:
             scores=_text(line.facts, "scores"),
             passed_over=_text(line.facts, "passed_over"),
         )
+
+
+def _parts(facts: Facts, name: str) -> tuple[str, ...]:
+    text = _text(facts, name)
+    return tuple(text.split("; ")) if text else ()
 
 
 def _text(facts: Facts, name: str) -> str:

@@ -24,6 +24,8 @@ Status = Literal["queued", "waiting", "running", "retrying", "completed", "faile
 ENDED: Final[frozenset[str]] = frozenset({"completed", "failed", "cancelled"})
 
 NO_BODY: Final = msgspec.Raw(b"")
+#: As many calls as requests usually are; JSON leaves out this very object alone.
+ONE_CALL: Final = 1.0
 #: The hop whose lines tell of provider calls.
 _CALL: Final = "call"
 
@@ -77,7 +79,7 @@ class Companion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str
     operation: Operation = "chat"
     #: How many calls there will be, in the mean, and their tokens altogether.
-    calls: float = 1.0
+    calls: float = ONE_CALL
     tokens: int = 0
     plan: tuple[Candidate, ...] = ()
 
@@ -127,7 +129,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     #: What its deployment has to be able to do.
     needs: tuple[Need, ...] = ()
     #: As how many calls it counts in a provider's requests per minute.
-    calls: float = 1.0
+    calls: float = ONE_CALL
     #: It goes when these have capacity too.
     also: tuple[Companion, ...] = ()
     #: The request of which this one is a companion's call: what it takes is paid already.
@@ -205,6 +207,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     provider_ms: float = 0.0
     #: US dollars of all calls; none: unknown.
     cost: float | None = None
+    #: Whether the answer stands for an error.
+    polite: bool = False
 
 
 class Closing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -29,16 +29,18 @@ class HopSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 LADDER: Final = Side("ladder", "not now: back to the gate after 60 s, 10 min, 1 h, 24 h")
+POLITE: Final = Side(RESPOND, "all has failed, and its model has a polite text for that")
 DEAD: Final = Side("dead", "refused, exhausted or malformed: a dead letter with its cause")
 
 HOPS: Final[tuple[HopSpec, ...]] = (
-    HopSpec(name=ROUTE, onward=GATE, sides=(DEAD,)),
+    HopSpec(name=ROUTE, onward=GATE, sides=(POLITE, DEAD)),
     HopSpec(
         name=GATE,
         onward=CALL,
         sides=(
             Side("waiting room", "no capacity now; back to the gate when there is"),
             LADDER,
+            POLITE,
             DEAD,
         ),
     ),

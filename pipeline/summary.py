@@ -2,6 +2,7 @@
 
 from pipeline.event import Event, Facts, Line, Summary
 from pipeline.flow import CALL, GATE
+from pipeline.polite import FACT
 
 
 def summary_of(event: Event, *latest: Facts) -> Summary | None:
@@ -10,13 +11,14 @@ def summary_of(event: Event, *latest: Facts) -> Summary | None:
     None: no provider was called, and nothing was waited for.
     """
     queue_ms = provider_ms = cost = 0.0
-    fallbacks, priced = 0, False
+    fallbacks, priced, is_polite = 0, False, False
     called: Facts = {}
     before: Line | None = None
     for line in event.journal:
         if before is not None and _waits(before, line):
             queue_ms += (line.start - before.end) * 1000
         before = line
+        is_polite = is_polite or FACT in line.facts
         if line.hop == CALL and "deployment" in line.facts:
             called = line.facts
             provider_ms += float(called.get("call_ms", 0.0))
@@ -26,7 +28,7 @@ def summary_of(event: Event, *latest: Facts) -> Summary | None:
     for called in latest:
         provider_ms += float(called.get("call_ms", called.get("first_delta_ms", 0.0)))
         fallbacks += "fallback" in called
-    if not called and not queue_ms:
+    if not called and not queue_ms and not is_polite:
         return None
     cost = event.cost
     return Summary(
@@ -37,6 +39,7 @@ def summary_of(event: Event, *latest: Facts) -> Summary | None:
         queue_ms=round(queue_ms, 1),
         provider_ms=round(provider_ms, 1),
         cost=cost if priced else None,
+        polite=is_polite,
     )
 
 

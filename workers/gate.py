@@ -5,10 +5,11 @@ from typing import Final, assert_never
 import msgspec
 
 from pipeline.catalog import Catalog
+from pipeline.companions import planned
 from pipeline.errors import ModelNotFound, SluiceError
 from pipeline.event import Event, Facts, Lease
 from pipeline.flow import CALL, GATE
-from pipeline.ladder import climb_or_die, may_climb
+from pipeline.ladder import climb_or_die, leg_lines, may_climb
 from pipeline.limits import refusals
 from pipeline.limits.admission import Admission
 from pipeline.limits.tickets import Granted, Refusal, Verdict, Waiting
@@ -59,11 +60,20 @@ async def gate(event: Event, *, admission: Admission, catalog: Catalog) -> Outco
 
 async def _admitted(event: Event, admission: Admission, catalog: Catalog) -> tuple[Event, Verdict]:
     try:
-        return event, await admission.admit(event)
+        return event, await admission.admit(_asking(event))
     except ModelNotFound:
-        # While it climbed, a deployment of its plan has left the configuration.
-        event = msgspec.structs.replace(event, plan=catalog.fit(event).plan, tried=())
-        return event, await admission.admit(event)
+        # While it climbed, a deployment of its plans has left the configuration.
+        also = planned(event, catalog)
+        event = msgspec.structs.replace(event, plan=catalog.fit(event).plan, also=also, tried=())
+        return event, await admission.admit(_asking(event))
+
+
+def _asking(event: Event) -> Event:
+    """Leave out companions that were paid for in this leg: who is called again has them still."""
+    lines = leg_lines(event) if event.also else ()
+    if any(line.hop == GATE and "deployment" in line.facts for line in lines):
+        return msgspec.structs.replace(event, also=())
+    return event
 
 
 def _admit(event: Event, lease: Lease) -> Outcome:

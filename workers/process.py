@@ -32,6 +32,8 @@ from pipeline.streams.reloads import Reloads
 from pipeline.streams.replies import Replies
 from workers.call import Means
 from workers.looks import Looks
+from workers.polite import Means as Polite
+from workers.polite import politely
 from workers.providers.upstream import Upstream
 
 log = logging.getLogger(__name__)
@@ -159,10 +161,16 @@ class WorkerProcess:
             retry=configuration.settings.retry,
             config=configuration.version,
         )
-        return {
+        polite = Polite(
+            catalog=catalog, replies=self._replies, link=self._link, counters=self._names.counters
+        )
+        hops = {
             ROUTE: functools.partial(functions[ROUTE], catalog=catalog),
             GATE: functools.partial(functions[GATE], admission=self._admission, catalog=catalog),
             CALL: functools.partial(functions[CALL], means=means),
+        }
+        return {
+            **{name: politely(hop, polite) for name, hop in hops.items()},
             RESPOND: functions[RESPOND],
         }
 

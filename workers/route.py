@@ -3,37 +3,43 @@
 import msgspec
 
 from pipeline.catalog import Catalog
+from pipeline.companions import planned
 from pipeline.errors import SluiceError
 from pipeline.event import Event, Facts
 from pipeline.flow import GATE, ROUTE
 from pipeline.needs import sticky_hash
 from pipeline.outcome import Die, Forward, Outcome
+from pipeline.preferences import told
 from workers.deadline import overdue
 
 
 async def route(event: Event, *, catalog: Catalog) -> Outcome:
-    """Find the candidates that can serve the request under the model's name.
+    """Find the candidates that can serve the request under the model's name, and its companions'.
 
     In: a request as accepted, or as a direct producer wrote it.
-    Out: to the gate with its plan, under our own name for its model; dead when the model is
+    Out: to the gate with its plan, under our own name for its model; dead when a model is
     unknown, when none of its deployments can serve the request, or the deadline has passed.
     Twice: looks up the same catalog again, and changes nothing.
     """
     if late := overdue(event, ROUTE):
         return Die(event, late)
     try:
-        fit = catalog.fit(event)
+        fit, also = catalog.fit(event), planned(event, catalog)
     except SluiceError as error:
         return Die(event, error.failure())
     model = catalog.canonical(event.model)
     routed = msgspec.structs.replace(
-        event, model=model, plan=fit.plan, sticky=_sticky(event, catalog)
+        event, model=model, plan=fit.plan, sticky=_sticky(event, catalog), also=also
     )
     facts: Facts = {"candidates": len(fit.plan), "first": fit.plan[0].deployment}
     if model != event.model:
         facts["alias"] = event.model
     if fit.left_out:
         facts["left_out"] = fit.left_out
+    if also:
+        facts["also"] = told(also)
+    if event.follows:
+        facts["follows"] = event.follows
     return Forward(routed, GATE, facts)
 
 

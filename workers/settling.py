@@ -50,7 +50,8 @@ def failed(
     ending: Ending = "again" if asks_again else "failed"
     upstream = error if isinstance(error, UpstreamError) else None
     was_cancelled = isinstance(error, Cancelled) and error.sent
-    if failure.cause in _CLIENTS_FAULT or was_cancelled:
+    was_called = upstream is not None and upstream.sent
+    if (failure.cause in _CLIENTS_FAULT and not asks_again) or was_cancelled:
         ending = "refused"
     return Settlement(
         ending=ending,
@@ -58,13 +59,13 @@ def failed(
         # was cancelled has been read by the provider, if no more.
         prompt_tokens=event.prompt_tokens if deltas or was_cancelled else -1,
         completion_tokens=deltas or -1,
-        was_sent=bool(deltas) or was_cancelled or (upstream is not None and upstream.sent),
+        was_sent=bool(deltas) or was_cancelled or was_called,
         rest_s=_rest_s(event, failure, catalog, upstream.limited if upstream else ""),
         rests_all=failure.cause == "overloaded",
         dead=f"{failure.status} {failure.code}" if failure.cause == "credentials" else "",
         limited=upstream.limited if upstream else "",
         seen=upstream.seen if upstream else (),
-        health=_health(event, failure, catalog),
+        health=_health(event, failure, catalog, was_called=was_called),
         # It would have taken longer than that.
         total_s=float(facts["call_ms"]) / 1000 if _was_slow(failure) and not deltas else -1.0,
     )
@@ -74,10 +75,10 @@ def _was_slow(failure: Failure) -> bool:
     return failure.cause == "timeout" and failure.metadata.get("timeout") != "connect"
 
 
-def _health(event: Event, failure: Failure, catalog: Catalog) -> Health:
+def _health(event: Event, failure: Failure, catalog: Catalog, *, was_called: bool) -> Health:
     """Tell what a failure says of its deployment: who refuses is alive."""
     if failure.cause in _ALIVE:
-        return "alive"
+        return "alive" if was_called else None
     if failure.cause not in _BROKEN or event.lease is None:
         return None
     return broken(catalog.provider(catalog.deployment(event.lease.deployment).provider))

@@ -99,9 +99,11 @@ def simulate(
         bool, typer.Option("--options", help="List what --set can name, and leave.")
     ] = False,
 ) -> None:
-    """Run the simulated provider: OpenAI's API without a model behind it.
+    """Run the simulated provider: the providers' APIs without a model behind them.
 
-    Its delays, errors, limits and stalls are chosen with --set, or by a request's model name.
+    It speaks OpenAI's form, Azure's, Anthropic's and Gemini's, each on its own paths. Its delays,
+    errors, limits and stalls are chosen with --set, by a request's model name such as
+    `sim:ttft_ms=200,error=429`, or for all calls to come with PUT /behaviour.
     """
     from pipeline.cli import serve
 

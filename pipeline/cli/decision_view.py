@@ -13,6 +13,8 @@ def show(console: Console, decision: Decision) -> None:
     _line(console, "route", f"{few}, first {decision.first}{alias}")
     for left_out in decision.left_out:
         _line(console, "", f"left out: {left_out}")
+    for companion in decision.also:
+        _line(console, "also needs", companion)
     several = len(decision.chosen) > 1
     for number, chosen in enumerate(decision.chosen, 1):
         _choice(console, f"choice {number}" if several else "choice", chosen)

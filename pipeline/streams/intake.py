@@ -18,6 +18,7 @@ from pipeline.event import Event
 from pipeline.limits.estimate import of_chat, of_embeddings
 from pipeline.names import EVENT_FIELD, MAX_PRIORITY, MIN_PRIORITY, Lane
 from pipeline.needs import asks_of, cache_key_of, needs_of
+from pipeline.preferences import ModelPreferences, preferred
 
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -48,7 +49,7 @@ OUR_FIELDS: Final = frozenset(
     {
         "request_id", "reply_to", "callback_queue", "priority", "timeout_s", "tenant",
         "session_id", "webhook", "timestamp", "retry_count", "prompt", "parameters",
-        "system_instruction", "traceparent",
+        "system_instruction", "traceparent", "model_preferences", "follows",
     }
 )  # fmt: skip
 
@@ -83,6 +84,8 @@ class _Request(msgspec.Struct, kw_only=True):
     metadata: msgspec.Raw = events.NO_BODY
     traceparent: str | None = None
     retry_count: int | None = None
+    model_preferences: ModelPreferences | None = None
+    follows: str | None = None
 
 
 class Malformed(Exception):
@@ -150,7 +153,9 @@ def _from_producer(payload: bytes, lane: Lane, minted: str, default_model: str) 
     request_id = minted if request.request_id is None else request.request_id
     if not REQUEST_ID.fullmatch(request_id):
         raise BadRequest("`request_id` must match [A-Za-z0-9._-]{1,128}")
-    model = request.model or default_model
+    embeds = _given(request.input) and not _given(request.messages)
+    wanted = preferred(request.model_preferences, "embeddings" if embeds else "chat")
+    model = wanted.model or request.model or default_model
     if not model:
         raise BadRequest("`model` is missing and no default_model is configured")
     priority = LANE_PRIORITY[lane] if request.priority is None else request.priority
@@ -161,7 +166,6 @@ def _from_producer(payload: bytes, lane: Lane, minted: str, default_model: str) 
         raise BadRequest(f"`timeout_s` is {timeout_s:g}; it goes from 0 (none) to {MAX_TIMEOUT_S}")
     now = clock.now()
     body = _body(payload, request, model)
-    embeds = _given(request.input) and not _given(request.messages)
     asks = asks_of(body)
     size = of_embeddings(body, request.input) if embeds else of_chat(body, asks)
     return Event(
@@ -182,12 +186,21 @@ def _from_producer(payload: bytes, lane: Lane, minted: str, default_model: str) 
         session=request.session_id or "",
         sticky="" if embeds else cache_key_of(asks),
         needs=() if embeds else needs_of(asks),
+        calls=wanted.calls,
+        also=wanted.also,
+        follows=_followed(request.follows or ""),
         reply_to=request.reply_to or request.callback_queue or "",
         metadata=request.metadata,
         traceparent=request.traceparent or "",
         rungs_skipped=_skipped(request.retry_count or 0),
         direct=True,
     )
+
+
+def _followed(request_id: str) -> str:
+    if request_id and not REQUEST_ID.fullmatch(request_id):
+        raise BadRequest("`follows` must match [A-Za-z0-9._-]{1,128}: it is a request's id")
+    return request_id
 
 
 def _skipped(retry_count: int) -> int:

@@ -86,3 +86,14 @@ def test_the_plainest_decision_is_two_lines() -> None:
         "  route      1 candidate, first p/a",
         "  choice     p/a",
     ]
+
+
+def test_the_further_models_that_its_work_needs_are_told() -> None:
+    told = line("route", candidates=1, first="p/a", also="e: 3 calls, first p/e; m: 1 call")
+    decision = decision_of([told])
+    assert decision is not None
+    assert decision.also == ("e: 3 calls, first p/e", "m: 1 call")
+    assert drawn(decision).splitlines()[1:] == [
+        "  also needs e: 3 calls, first p/e",
+        "  also needs m: 1 call",
+    ]

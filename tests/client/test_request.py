@@ -5,6 +5,8 @@ import pytest
 
 from pipeline.client_request import Wishes, request_of
 from pipeline.errors import BadRequest
+from pipeline.event import Companion
+from pipeline.preferences import ModelPreferences
 
 _MESSAGES = [{"role": "user", "content": "Hi"}]
 
@@ -54,6 +56,38 @@ def test_a_request_says_what_it_needs_and_what_it_sticks_by() -> None:
     assert len(event.sticky) == 8
     plain = request_of(None, {"prompt": "Hi"}, "fast").event
     assert (plain.needs, plain.sticky) == ((), "")
+
+
+def test_preferences_and_whom_it_follows_are_wishes_or_in_the_body() -> None:
+    preferences = ModelPreferences(require_embedding_model=True, specific_llm_model="m")
+    companion = Companion(model="", operation="embeddings")
+    wished = request_of(
+        None, {"prompt": "Hi", "model_preferences": preferences, "follows": "r0"}, "fast"
+    ).event
+    assert (wished.model, wished.also, wished.follows) == ("m", (companion,), "r0")
+    body = {"messages": _MESSAGES, "model_preferences": {"require_embedding_model": True}}
+    event = request_of(body, {}, "fast").event
+    assert (event.model, event.also, event.follows) == ("fast", (companion,), "")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model_preferences": {"num_llm_calls_per_req": 0}},
+        {"model_preferences": {"unknown": 1}},
+        {"model_preferences": {"require_llm_model": False}},
+        {"follows": "no id!"},
+    ],
+)
+def test_what_cannot_be_preferred_or_followed_is_refused(body: dict[str, object]) -> None:
+    with pytest.raises(BadRequest):
+        request_of({"messages": _MESSAGES, **body}, {}, "fast")
+
+
+def test_embeddings_have_a_usual_model_of_their_own() -> None:
+    assert request_of({"input": "a"}, {}, "fast", "vectors").event.model == "vectors"
+    assert request_of({"input": "a"}, {}, "fast").event.model == "fast"
+    assert request_of(None, {"prompt": "a"}, "fast", "vectors").event.model == "fast"
 
 
 def test_an_input_is_for_embeddings() -> None:

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import openai
 import pytest
 
 from tests.conftest import NURSERY
 from tests.house_of_sluice import House, Section
+from tests.journeys import forms_house
 from tests.reckoning import Reckoning
 
 BuildHouse = Callable[..., House]
@@ -63,3 +65,30 @@ def build_house(
             return houses.enter_context(house)
 
         yield build
+
+
+@pytest.fixture(scope="package")
+def open_forms_house(
+    redis_binary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
+    """Run the house with a provider of every kind."""
+    with House(tmp_path_factory.mktemp("forms"), redis_binary, {}) as house:
+        house.configure(forms_house.sections(house))
+        yield house.start()
+
+
+@pytest.fixture(scope="package")
+def forms_client(open_forms_house: House) -> Iterator[openai.OpenAI]:
+    """Give one client of that house to all: its making takes longer than a request."""
+    url, key = f"{open_forms_house.url}/v1", forms_house.TOKEN
+    with openai.OpenAI(base_url=url, api_key=key, max_retries=0, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+def forms(
+    request: pytest.FixtureRequest, open_forms_house: House, forms_client: openai.OpenAI
+) -> openai.OpenAI:
+    """Give the client of that house."""
+    request.node.stash[NURSERY] = open_forms_house.nursery
+    return forms_client

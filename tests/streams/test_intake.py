@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline import clock
 from pipeline import event as events
-from pipeline.event import Event
+from pipeline.event import Companion, Event
 from pipeline.names import LANES, Lane
 from pipeline.streams import intake
 from tests.streams.rig import make_event
@@ -122,6 +122,31 @@ def test_a_request_says_what_it_needs_and_what_it_sticks_by() -> None:
     assert (plain.needs, plain.sticky) == ((), "")
     vectors = read({"model": "m", "input": "x", "tools": [1], "prompt_cache_key": "k"})
     assert (vectors.needs, vectors.sticky) == ((), "")
+
+
+def test_a_producers_preferences_and_whom_it_follows_stay_with_us() -> None:
+    preferences = {
+        "specific_llm_model": "talk", "num_llm_calls_per_req": 2,
+        "require_embedding_model": True, "num_emb_calls_per_req": 3,
+    }  # fmt: skip
+    event = read(CHAT | {"model_preferences": preferences, "follows": "r0"})
+    assert (event.model, event.calls, event.follows) == ("talk", 2, "r0")
+    assert event.also == (Companion(model="", operation="embeddings", calls=3),)
+    assert body_of(event) == CHAT | {"model": "talk"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"model_preferences": {"specific": "x"}}, "unknown field `specific`"),
+        ({"model_preferences": {"num_emb_calls_per_req": 0}}, "num_emb_calls_per_req"),
+        ({"model_preferences": {"require_llm_model": False}}, "this is a chat completion"),
+        ({"follows": "no id!"}, "`follows`"),
+    ],
+)
+def test_preferences_that_cannot_be_had_are_told(fields: dict[str, object], reason: str) -> None:
+    with pytest.raises(intake.Malformed, match=reason):
+        read(CHAT | fields)
 
 
 def test_the_user_is_named_as_in_openais_bodies() -> None:

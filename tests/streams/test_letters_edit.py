@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline import event as events
 from pipeline.errors import BadRequest, QueueFull
+from pipeline.event import Companion
 from pipeline.streams.dead.changes import Changes
 from pipeline.streams.dead.letter import Letter
 from pipeline.streams.link import Link
@@ -61,6 +62,21 @@ async def test_a_field_is_taken_out_and_others_are_left_as_they_came(
     found = await edited(link, letter, Changes(fields={"seed": None}))
     assert found.event
     assert bytes(found.event.body) == body.replace(b'"seed":1,', b"")
+
+
+async def test_an_edit_leaves_what_was_preferred_and_an_edited_model_wins(
+    link: Link, client: Client
+) -> None:
+    body = b'{"model":"other","messages":[],"model_preferences":{"specific_llm_model":"chosen"}}'
+    also = (Companion(model="e", operation="embeddings"),)
+    event = rig.make_event("r1", model="chosen", also=also, calls=2.0)
+    [letter] = await bury(link, client, event, body=body)
+    warm = await edited(link, letter, Changes(fields={"temperature": 0}))
+    assert warm.event
+    assert (warm.event.model, warm.event.also, warm.event.calls) == ("chosen", also, 2)
+    named = await edited(link, warm, Changes(fields={"model": "third"}))
+    assert named.event
+    assert named.event.model == "third"
 
 
 async def test_edits_add_up(link: Link, client: Client) -> None:

@@ -14,7 +14,7 @@ from pipeline.outcome import Climb, Die, Forward, Outcome
 from pipeline.settings.load import RetrySettings, load
 from tests.streams.rig import make_event
 from tests.workers.bench import settings_for
-from workers.remedy import after
+from workers.remedy import after, has_stand_in
 
 RETRY = RetrySettings(quick=2, backoff_s=1, max_backoff_s=1.5)
 
@@ -198,6 +198,44 @@ def test_what_a_model_refuses_goes_to_those_that_are_for_it(
 def test_another_bad_request_has_no_fallback(special: Catalog) -> None:
     outcome = judge(special, leased(special, "small"), failure("bad_request", status=400))
     assert isinstance(outcome, Die)
+
+
+UNSAID = failure("bad_request", status=400, metadata={"inexpressible": True})
+
+
+def test_what_one_form_cannot_say_is_told_the_next_candidate(special: Catalog) -> None:
+    event = leased(special, "small")
+    for deployment in ("p/small-too", "p/other"):
+        outcome = judge(special, event, UNSAID)
+        assert isinstance(outcome, Forward)
+        assert candidates(outcome.event)[0].deployment == deployment
+        event = msgspec.structs.replace(outcome.event, lease=Lease(deployment=deployment))
+    end = judge(special, event, UNSAID)
+    assert isinstance(end, Die)
+    assert end.failure == UNSAID
+
+
+def test_what_the_last_form_cannot_say_does_not_hide_how_the_others_failed(
+    special: Catalog,
+) -> None:
+    plan = special.candidates("small")
+    tried = tuple(one.deployment for one in plan[:-1])
+    event = msgspec.structs.replace(
+        leased(special, "small"), tried=tried, lease=Lease(deployment=plan[-1].deployment)
+    )
+    end = judge(special, msgspec.structs.replace(event, failure=failure("overloaded")), UNSAID)
+    assert isinstance(end, Die)
+    assert (end.failure.code, end.failure.status) == ("provider_exhausted", 503)
+    patient = msgspec.structs.replace(event, failure=failure("overloaded"), patient=True)
+    assert isinstance(judge(special, patient, UNSAID), Climb)
+
+
+def test_a_stand_in_is_there_until_it_has_been_tried(special: Catalog) -> None:
+    event = leased(special, "small")
+    assert has_stand_in(event, "policy", special)
+    event = msgspec.structs.replace(event, lease=Lease(deployment="p/frank"))
+    assert not has_stand_in(event, "policy", special)
+    assert not has_stand_in(leased(special, "other"), "policy", special)
 
 
 @pytest.mark.parametrize("cause", ["interrupted", "timeout", "network"])

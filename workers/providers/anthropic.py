@@ -63,6 +63,8 @@ class Anthropic:
         finish = finish_of(message.stop_reason)
         if not (message.content or finish):
             raise verdict.empty(call, answer)
+        if call.fails_withheld and finish == "content_filter" and not message.content:
+            raise verdict.withheld(call, answer)
         told = usage_fields(message.usage)
         usage = usage_of(told)
         choice = {

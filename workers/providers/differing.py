@@ -66,5 +66,4 @@ def _rename(call: ProviderCall, fields: Fields, ours: str, theirs: str) -> None:
 
 
 def _unfit(call: ProviderCall, name: str, message: str) -> UpstreamError:
-    failure = verdict.failed(call, "bad_request", message, sent=False).failure()
-    return UpstreamError(msgspec.structs.replace(failure, param=name), sent=False)
+    return verdict.inexpressible(call, name, message)

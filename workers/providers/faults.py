@@ -66,6 +66,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
         Index | None, Meta(description="an error frame at this token ends the stream")
     ] = None
     empty: Annotated[bool, Meta(description="an answer without any content")] = False
+    withheld: Annotated[bool, Meta(description="a filter keeps all of the answer back")] = False
     delta_bytes: Annotated[
         Width | None, Meta(description="bytes in each delta; unset: 4 characters")
     ] = None
@@ -77,6 +78,11 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
         None
     )
     dimensions: Annotated[Dimensions, Meta(description="length of an embedding")] = 1536
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether the answer has no content."""
+        return self.empty or self.withheld
 
 
 _HINTS = get_type_hints(Behaviour, include_extras=True)

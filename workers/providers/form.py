@@ -43,8 +43,7 @@ class Unfit(Exception):
 
     def error(self, call: ProviderCall) -> UpstreamError:
         """Give the failure that the client sees: status 400, naming the field."""
-        failure = verdict.failed(call, "bad_request", self.message, sent=False).failure()
-        return UpstreamError(msgspec.structs.replace(failure, param=self.param), sent=False)
+        return verdict.inexpressible(call, self.param, self.message)
 
 
 class _Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,6 +101,8 @@ class Called(_Form, frozen=True, kw_only=True):
     name: str
     #: A JSON object as text.
     arguments: str = ""
+    #: The same as the official client's helpers read it; so `Assistant.parsed`.
+    parsed_arguments: object = None
 
 
 class ToolCall(_Form, frozen=True, kw_only=True):
@@ -144,6 +145,7 @@ class Assistant(_Form, frozen=True, kw_only=True, tag_field="role", tag="assista
     thinking_blocks: list[Mapping[str, object]] | None = None
     #: Those that an earlier answer held, in OpenRouter's form.
     images: list[Image] | None = None
+    parsed: object = None
 
 
 class Tool(_Form, frozen=True, kw_only=True, tag_field="role", tag="tool"):

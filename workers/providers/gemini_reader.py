@@ -65,6 +65,8 @@ class GeminiReader(FrameReader):
             self.failure = self._error_or_garbage(body)
         elif self.failure is None and self._assembly.empty:
             self.failure = verdict.empty(self._call, self._head)
+        elif self.failure is None and self._call.fails_withheld and self._assembly.withheld:
+            self.failure = verdict.withheld(self._call, self._head)
         if self.failure is not None:
             raise self.failure
         return self.reply()

@@ -20,8 +20,8 @@ from workers.providers.sending import fields_of, post
 #: Fields of a request that are Sluice's own: no provider sees them.
 OWN_FIELDS: Final = frozenset(
     {
-        "callback_queue", "priority", "reply_to", "request_id", "retry_count", "session_id",
-        "tenant", "timeout_s", "timestamp", "webhook",
+        "callback_queue", "follows", "model_preferences", "priority", "reply_to", "request_id",
+        "retry_count", "session_id", "tenant", "timeout_s", "timestamp", "webhook",
     }
 )  # fmt: skip
 
@@ -146,14 +146,22 @@ def _check_whole(call: ProviderCall, answer: Answer, whole: _Whole) -> None:
         )
     if not filled:
         raise verdict.empty(call, answer)
+    if call.fails_withheld and _is_withheld(whole.choices or []):
+        raise verdict.withheld(call, answer)
 
 
-def _any_says(choices: list[_Choice]) -> bool:
+def _is_withheld(choices: list[_Choice]) -> bool:
+    """Tell whether the provider's filter kept all back but, maybe, that it refuses."""
+    filtered = bool(choices) and choices[0].finish_reason == "content_filter"
+    return filtered and not _any_says(choices, ("role", "refusal"))
+
+
+def _any_says(choices: list[_Choice], without: tuple[str, ...] = ("role",)) -> bool:
     messages = [msgspec.json.decode(choice.message) for choice in choices]
     return any(
         value
         for message in messages
         if isinstance(message, dict)
         for name, value in message.items()
-        if name != "role"
+        if name not in without
     )

@@ -149,12 +149,20 @@ class Stream:
         head = exchange.answer()
         kind = head.headers.get("content-type", "")
         if "json" in kind or "html" in kind:
-            body = await exchange.read(MAX_ERROR_BYTES)
-            raise verdict.error_within(call, head, body) or verdict.failed(
-                call, "network", f"The provider answered with {kind} where a stream was due."
-            )
+            raise self._of_whole(exchange.answer(await exchange.read(MAX_ERROR_BYTES)), kind)
         self._reader = self._translation.reader(call, head)
         return self._reader
+
+    def _of_whole(self, answer: Answer, kind: str) -> UpstreamError:
+        """Judge a whole answer where a stream was due, as Gemini gives to what it blocks."""
+        try:
+            self._translation.reply(self._call, answer)
+        except UpstreamError as raised:
+            if raised.cause != "network":
+                return raised
+        told = f"The provider answered with {kind} where a stream was due."
+        error = verdict.error_within(self._call, answer, answer.body)
+        return error or verdict.failed(self._call, "network", told)
 
     async def _next(self, reader: Reader) -> Deltas | None:
         if reader.failure is not None:

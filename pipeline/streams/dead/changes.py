@@ -10,6 +10,7 @@ from pipeline import event as events
 from pipeline.errors import BadRequest
 from pipeline.event import Event
 from pipeline.names import EVENT_FIELD
+from pipeline.preferences import FIELD as PREFERENCES
 from pipeline.streams import intake
 from pipeline.streams.dead.letter import Letter
 
@@ -94,6 +95,9 @@ def changed(event: Event, body: bytes, changes: Changes) -> tuple[Event, bytes]:
     """
     unread = is_unread(event)
     payload = _payload(event, changes.body or body, unread=unread and not changes.body)
+    if not (unread or changes.body) and payload.pop(PREFERENCES, None) is not None:
+        # The event has them already.
+        payload["model"] = msgspec.Raw(msgspec.json.encode(event.model))
     for name, value in changes.fields.items():
         if not unread and name in intake.OUR_FIELDS - _EDITABLE:
             raise BadRequest(f"`{name}` of a request cannot be changed")

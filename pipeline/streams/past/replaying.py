@@ -176,6 +176,7 @@ def renewed(old: Event, progress: Progress) -> Event:
         patient=True,
         prompt_tokens=old.prompt_tokens,
         output_tokens=old.output_tokens,
+        needs=old.needs,
         metadata=old.metadata,
         replay_of=old.id,
         shadow=asked.shadow,

@@ -81,7 +81,8 @@ def test_no_word_is_lost_or_made_up(messages: list[Fields]) -> None:
 
 @given(conversations())
 def test_the_strict_provider_takes_every_conversation(messages: list[Fields]) -> None:
-    body = sent({"messages": messages})
+    # Newer models refuse to go on from the beginning of an answer.
+    body = sent({"messages": messages}, model="claude-sonnet-4-5")
     headers = {b"anthropic-version": b"2023-06-01", b"x-api-key": b"k"}
     read_messages(Incoming("/v1/messages", b"", headers, msgspec.json.encode(body)))
 

@@ -34,11 +34,11 @@ class Made(msgspec.Struct):
 
 def make(simulated: SimulatedProcess, options: str, **changes: object) -> Made:
     """Make a call whose model's name holds the simulation's options."""
-    stream = changes.pop("stream", False)
+    stream, model = changes.pop("stream", False), changes.pop("model", "sim")
     call = call_of(
         {"model": "fast", "messages": HI, **changes},
         base_url=simulated.url.removesuffix("/v1"),
-        model=f"sim:{options}",
+        model=f"{model}:{options}",
         key="path",
         stream=stream,
         timeout=SHORT,
@@ -171,7 +171,14 @@ def test_limits_are_learned_from_any_answer(simulated: SimulatedProcess) -> None
 
 def test_a_begun_answer_is_sent_as_such(simulated: SimulatedProcess) -> None:
     begun = [*HI, {"role": "assistant", "content": "One, two, "}]
-    assert make(simulated, "tokens=2", messages=begun).reply.finish_reason == "stop"
+    made = make(simulated, "tokens=2", messages=begun, model="claude-3-haiku")
+    assert made.reply.finish_reason == "stop"
+
+
+def test_a_begun_answer_is_refused_by_a_newer_model(simulated: SimulatedProcess) -> None:
+    begun = [*HI, {"role": "assistant", "content": "One, two, "}]
+    with pytest.raises(UpstreamError, match="prefill"):
+        make(simulated, "tokens=2", messages=begun, model="claude-opus-4-6")
 
 
 def test_simulated_calls_are_counted_by_our_request_id(simulated: SimulatedProcess) -> None:
