@@ -38,7 +38,13 @@ _MODELS: Final[Section] = {
     "silent": _served_by("silent:hang"),
     "narrow": _served_by("narrow:hang", concurrency=1),
 }
-_SECTIONS: Final[dict[str, object]] = {"ladder": _LADDER, "retry": {"quick": 0}, "models": _MODELS}
+_SECTIONS: Final[dict[str, object]] = {
+    "ladder": _LADDER,
+    "retry": {"quick": 0},
+    # What always fails is to be asked on each leg.
+    "providers": {"sim": {"any_model": True, "breaker": {"failures": 0}}},
+    "models": _MODELS,
+}
 
 
 @pytest.fixture(scope="module")
