@@ -224,7 +224,7 @@ def _judged(call: ProviderCall, answer: Answer, error: Told) -> UpstreamError:
     return UpstreamError(
         Failure(
             message=said or f"The provider refused the request with status {status}.",
-            type=masked(error.type, call) if keeps_words and error.type else form.type,
+            type=_own_type(call, error, form) if keeps_words else form.type,
             code=_code(cause, told_code or _code_of_number(error), form),
             param=masked(error.param, call) if keeps_words and error.param else None,
             status=status if keeps_words and 400 <= status < 500 else form.status,
@@ -235,6 +235,13 @@ def _judged(call: ProviderCall, answer: Answer, error: Told) -> UpstreamError:
         seen=found,
         limited=limited,
     )
+
+
+def _own_type(call: ProviderCall, error: Told, form: _Form) -> str:
+    """Give the provider's own type; Google's is a status in capitals, which no client knows."""
+    if not error.type or error.type.isupper():
+        return form.type
+    return masked(error.type, call)
 
 
 def _limits(

@@ -71,7 +71,8 @@ def test_a_field_that_is_wrong_is_told_in_googles_words() -> None:
     failure = judged(
         400, "INVALID_ARGUMENT", rpc("BadRequest", fieldViolations=[violation]), message="2.5!"
     ).failure()
-    assert (failure.message, failure.type, failure.code) == ("2.5!", "INVALID_ARGUMENT", None)
+    told = (failure.message, failure.type, failure.code)
+    assert told == ("2.5!", "invalid_request_error", None)
 
 
 def test_a_quota_of_the_minute_tells_its_limit_and_when_to_come_back() -> None:
