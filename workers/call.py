@@ -10,20 +10,23 @@ import msgspec
 from pipeline import clock
 from pipeline import event as events
 from pipeline.catalog import Catalog
-from pipeline.errors import Cancelled, Failure, ModelNotFound, SluiceError, UpstreamError
-from pipeline.event import Event, Facts
+from pipeline.errors import Cancelled, ModelNotFound, SluiceError
+from pipeline.event import Event, Facts, Usage
 from pipeline.flow import CALL, GATE, RESPOND
 from pipeline.limits.admission import Admission
+from pipeline.limits.tickets import Settlement
 from pipeline.outcome import Die, Forward, Outcome
 from pipeline.prices import Price
 from pipeline.settings.load import RetrySettings
 from pipeline.streams.cancels import Cancels
 from pipeline.streams.replies import Replies, ReplyWriter
 from pipeline.summary import summary_of
-from workers import costing, remedy, settling
+from workers import continuing, costing, remedy, settling
+from workers.continuing import Joint, SoFar
 from workers.deadline import overdue
-from workers.providers.base import Deltas, ProviderCall, Reply, Timeouts
+from workers.providers.base import Deltas, ProviderCall, Reply
 from workers.providers.upstream import Upstream
+from workers.request import request_of
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,24 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     config: str = ""
 
 
+class _Run(msgspec.Struct, kw_only=True):
+    """One call under way."""
+
+    #: With the generation of the reply that it writes.
+    event: Event
+    #: That of the call: the generation's, unless it goes on with an earlier one's.
+    number: int
+    writer: ReplyWriter
+    facts: Facts
+    #: What stands of the answer with which it goes on.
+    so_far: SoFar | None = None
+    joint: Joint | None = None
+
+    def settled_as(self, deltas: int = 0) -> Event:
+        """Give the event as its call is to be settled, after so many deltas of its own."""
+        return msgspec.structs.replace(self.event, generation=self.number, deltas=deltas)
+
+
 async def call(event: Event, *, means: Means) -> Outcome:
     """Call the leased deployment once.
 
@@ -55,8 +76,39 @@ async def call(event: Event, *, means: Means) -> Outcome:
     cannot, when the provider refuses the request itself, when the stream was cut after deltas
     had gone out, or when it was cancelled.
     Twice: a second run begins a new generation of the reply, which shuts out the first one's
-    late deltas; the lease is settled once.
+    late deltas; the lease is settled once. With `on_cut: continue` it goes on in the generation
+    that stands, and shuts them out, too.
     """
+    if turned_away := await _turned_away(event, means):
+        return turned_away
+    so_far = await _so_far(event, means, event.next_generation) if _has_run(event) else None
+    if so_far and so_far.is_whole:
+        return await _stood(event, so_far, means)
+    if so_far and (unable := remedy.unable(event, so_far, means.catalog)):
+        await means.admission.leave(event)
+        return unable
+    run = _begun(event, so_far, means)
+    start = clock.monotonic()
+    try:
+        reply = await _answer(run, means)
+    except SluiceError as error:
+        await run.writer.flushed()
+        run.facts["call_ms"] = _ms_since(start)
+        return await _failed(run, error, means)
+    run.facts["call_ms"] = _ms_since(start)
+    settled = means.admission.settle(run.settled_as(), settling.answered(reply, run.facts))
+    if run.writer.refused and run.event.attempts < _MOST_SUPERSEDED:
+        # Others run it, and this transition is refused; or Redis has forgotten that it was run
+        # before, and the next attempt's deltas are later ones than those that stand there.
+        await settled
+        event = costing.noted(run.event, reply.usage, run.facts)
+        again = msgspec.structs.replace(event, lease=None)
+        return Forward(again, GATE, {**run.facts, "reply": "superseded"})
+    return _answered(run, reply)
+
+
+async def _turned_away(event: Event, means: Means) -> Outcome | None:
+    """Decide about an event that is not to be called, or not with its lease; none: it is."""
     if late := overdue(event, CALL):
         means.admission.leave(event)
         return Die(event, late)
@@ -69,29 +121,76 @@ async def call(event: Event, *, means: Means) -> Outcome:
         # call counts: the next one's generation has to be a later one.
         again = msgspec.structs.replace(event, lease=None, attempts=event.attempts + 1)
         return Forward(again, GATE, {"lease": "gone"})
-    generation = event.next_generation
-    event = msgspec.structs.replace(event, attempts=event.attempts + 1, generation=generation)
-    writer = means.replies.open(event.id, generation)
-    start = clock.monotonic()
+    return None
+
+
+def _has_run(event: Event) -> bool:
+    return event.attempts > 0 or event.delivery > 1
+
+
+async def _so_far(event: Event, means: Means, number: int) -> SoFar | None:
+    """Read what stands of an answer that is to be gone on with; none: nothing."""
+    if not continuing.may(event, means.catalog):
+        return None
+    beginning = await means.replies.beginning(event.id, number)
+    if beginning is None:
+        return None
+    return SoFar(beginning, await _body(event, means) or b"{}")
+
+
+def _begun(event: Event, so_far: SoFar | None, means: Means) -> _Run:
+    """Begin a call, or go on with what stands where the deployment can."""
+    if so_far and continuing.can(event, so_far, means.catalog):
+        run = _on_with(event, so_far, means)
+        run.joint = continuing.joint(event, so_far, means.catalog)
+        return run
+    number = event.next_generation
+    return _Run(
+        event=msgspec.structs.replace(event, attempts=event.attempts + 1, generation=number),
+        number=number,
+        writer=means.replies.open(event.id, number),
+        facts=_first_facts(event, means),
+    )
+
+
+def _first_facts(event: Event, means: Means) -> Facts:
     facts: Facts = {"deployment": event.lease.deployment if event.lease else ""}
-    if means.config:
-        facts["config"] = means.config
-    try:
-        reply = await _answer(event, means, writer, facts)
-    except SluiceError as error:
-        await writer.flushed()
-        facts["call_ms"] = _ms_since(start)
-        return await _failed(event, error, means, writer, facts)
-    facts["call_ms"] = _ms_since(start)
-    settled = means.admission.settle(event, settling.answered(reply, facts))
-    if writer.refused and event.attempts < _MOST_SUPERSEDED:
-        # Others run it, and this transition is refused; or Redis has forgotten that it was run
-        # before, and the next attempt's deltas are later ones than those that stand there.
-        await settled
-        event = costing.noted(event, reply.usage, facts)
-        again = msgspec.structs.replace(event, lease=None)
-        return Forward(again, GATE, {**facts, "reply": "superseded"})
-    return _answered(event, reply, writer, facts)
+    return {**facts, "config": means.config} if means.config else facts
+
+
+def _on_with(event: Event, so_far: SoFar, means: Means) -> _Run:
+    """Go on in the generation that stands."""
+    stands, number = so_far.beginning, event.next_generation
+    told: Facts = {"continued": continuing.cut_at(event), "said": so_far.tokens}
+    return _Run(
+        event=msgspec.structs.replace(
+            event,
+            attempts=event.attempts + 1,
+            generation=stands.generation,
+            deltas=stands.place,
+        ),
+        number=number,
+        writer=means.replies.go_on(event.id, number, stands),
+        facts=_first_facts(event, means) | told,
+        so_far=so_far,
+    )
+
+
+async def _stood(event: Event, so_far: SoFar, means: Means) -> Outcome:
+    """End with an answer that stands whole: its worker died before it could say so."""
+    reply = continuing.stood(event, so_far, costing.price_of(event, means.catalog))
+    run = _on_with(event, so_far, means)
+    if event.include_usage and so_far.assembly.usage is None:
+        run.writer.write([continuing.usage_chunk(so_far, reply)])
+        await run.writer.flushed()
+    used = reply.usage or Usage()
+    end = Settlement(
+        ending="answered",
+        prompt_tokens=used.prompt_tokens,
+        completion_tokens=used.completion_tokens,
+    )
+    means.admission.settle(run.settled_as(), end)
+    return _answered(run, reply)
 
 
 def _is_served(event: Event, catalog: Catalog) -> bool:
@@ -108,16 +207,17 @@ def _ms_since(start: float) -> float:
     return round((clock.monotonic() - start) * 1000, 2)
 
 
-async def _answer(event: Event, means: Means, writer: ReplyWriter, facts: Facts) -> Reply:
-    await means.cancels.check(event)
-    request = await _request(event, means)
-    with means.cancels.guard(event):
-        return await _called(event, means, writer, facts, request)
+async def _answer(run: _Run, means: Means) -> Reply:
+    await means.cancels.check(run.event)
+    request = request_of(run.event, await _body(run.event, means), means.catalog)
+    if run.so_far:
+        request = continuing.asking_on(request, run.so_far)
+    with means.cancels.guard(run.event):
+        return await _called(run, means, request)
 
 
-async def _called(
-    event: Event, means: Means, writer: ReplyWriter, facts: Facts, request: ProviderCall
-) -> Reply:
+async def _called(run: _Run, means: Means, request: ProviderCall) -> Reply:
+    event, facts, writer = run.event, run.facts, run.writer
     price = costing.price_of(event, means.catalog)
     if costing.is_fallback(event, means.catalog):
         facts["fallback"] = True
@@ -127,10 +227,11 @@ async def _called(
     start = clock.monotonic()
     try:
         async for deltas in stream:
-            if not writer.place and not writer.pending:
-                facts["first_delta_ms"] = round((clock.monotonic() - start) * 1000, 2)
+            if "first_delta_ms" not in facts:
+                facts["first_delta_ms"] = _ms_since(start)
                 writer.head = events.encode(summary_of(event, facts))
-            writer.write(_wanted(event, deltas, price))
+            joined = run.joint.joined(deltas) if run.joint else deltas
+            writer.write(_wanted(event, joined, price))
             if writer.refused:
                 break
         await writer.flushed()
@@ -141,40 +242,8 @@ async def _called(
     return costing.priced(stream.reply(), price)
 
 
-async def _request(event: Event, means: Means) -> ProviderCall:
-    assert event.lease is not None
-    deployment = means.catalog.deployment(event.lease.deployment)
-    provider = means.catalog.provider(deployment.provider)
-    body = event.body if event.has_body else await means.body_of(event.id)
-    if not body:
-        raise UpstreamError(
-            Failure(
-                message="The request's body is no longer in Redis", code="body_lost", status=500
-            ),
-            sent=False,
-        )
-    key = means.catalog.key(deployment.provider, event.lease.key)
-    return ProviderCall(
-        request_id=event.id,
-        attempt=event.attempts,
-        operation=event.operation,
-        base_url=provider.base_url,
-        kind=provider.kind,
-        model=deployment.model,
-        key=key.reveal() if key else "",
-        body=body,
-        stream=event.stream,
-        timeout=Timeouts(
-            connect_s=provider.timeout.connect_s,
-            first_byte_s=provider.timeout.first_byte_s,
-            idle_s=provider.timeout.idle_s,
-            total_s=provider.timeout.total_s,
-        ),
-        headers=tuple((name, text.reveal()) for name, text in provider.headers.items()),
-        api_version=provider.api_version,
-        differs=provider.differs,
-        proxy=provider.proxy.reveal() if provider.proxy else "",
-    )
+async def _body(event: Event, means: Means) -> msgspec.Raw | bytes | None:
+    return event.body if event.has_body else await means.body_of(event.id)
 
 
 def _wanted(event: Event, deltas: Deltas, price: Price | None) -> list[bytes]:
@@ -188,12 +257,16 @@ def _wanted(event: Event, deltas: Deltas, price: Price | None) -> list[bytes]:
     return chunks
 
 
-def _answered(event: Event, reply: Reply, writer: ReplyWriter, facts: Facts) -> Outcome:
+def _answered(run: _Run, reply: Reply) -> Outcome:
+    facts = run.facts
+    noted = costing.noted(run.event, reply.usage, facts)
+    if run.joint:
+        reply = run.joint.whole(reply)
     answered = msgspec.structs.replace(
-        costing.noted(event, reply.usage, facts),
+        noted,
         usage=reply.usage,
         finish_reason=reply.finish_reason,
-        deltas=writer.place,
+        deltas=run.writer.place,
         failure=None,
     )
     facts["status"] = reply.status
@@ -204,18 +277,19 @@ def _answered(event: Event, reply: Reply, writer: ReplyWriter, facts: Facts) -> 
     return Forward(answered, RESPOND, facts, reply.response)
 
 
-async def _failed(
-    event: Event, error: SluiceError, means: Means, writer: ReplyWriter, facts: Facts
-) -> Outcome:
-    failure = error.failure()
+async def _failed(run: _Run, error: SluiceError, means: Means) -> Outcome:
+    failure, facts = error.failure(), run.facts
     facts |= {"cause": failure.cause, "status": failure.status, "error": failure.message[:200]}
-    event = msgspec.structs.replace(event, deltas=writer.place)
+    event, said = await _cut(run, means)
+    if said:
+        facts["cut_after"] = said
     outcome = remedy.after(event, failure, facts, means.catalog, means.retry)
     asks_again = isinstance(outcome, Forward)
-    end = settling.failed(event, error, means.catalog, facts, asks_again=asks_again)
+    settled_as = run.settled_as(said)
+    end = settling.failed(settled_as, error, means.catalog, facts, asks_again=asks_again)
     if end.rest_s:
         facts["rest_s"] = end.rest_s
-    settled = means.admission.settle(event, end)
+    settled = means.admission.settle(settled_as, end)
     if asks_again:
         # Else the event could be at the gate before its lease is gone.
         await settled
@@ -224,5 +298,25 @@ async def _failed(
                 await asyncio.sleep(float(outcome.facts.get("quick", 0)))
         except Cancelled as cancelled:
             means.admission.leave(event)
-            return Die(event, cancelled.failure(), facts)
-    return outcome
+            outcome = Die(event, cancelled.failure(), facts)
+    return costing.charge(outcome, end, costing.price_of(event, means.catalog))
+
+
+async def _cut(run: _Run, means: Means) -> tuple[Event, int]:
+    """Give the event of a call that failed, and after about how many tokens it was cut.
+
+    With its deltas where others can go on with them, its usage says so.
+    """
+    event = msgspec.structs.replace(run.event, deltas=run.writer.place)
+    written = event.deltas - (run.so_far.beginning.place if run.so_far else 0)
+    so_far = await _so_far(event, means, run.number) if written else run.so_far
+    if so_far is None:
+        return event, written
+    if not so_far.is_plain:
+        event = msgspec.structs.replace(event, plan=())
+    said = so_far.tokens - (run.so_far.tokens if run.so_far else 0)
+    if not said:
+        return event, 0
+    price = costing.price_of(event, means.catalog)
+    part = Usage(prompt_tokens=event.prompt_tokens, completion_tokens=said)
+    return msgspec.structs.replace(event, usage=continuing.added(event.usage, part, price)), said

@@ -13,12 +13,14 @@ from pipeline import clock
 from pipeline.catalog import Catalog
 from pipeline.catalog_plans import Special
 from pipeline.errors import RETRYABLE, Cause, Failure
-from pipeline.event import Event, Facts, attempts
+from pipeline.event import Candidate, Event, Facts, attempts
 from pipeline.flow import GATE
 from pipeline.ladder import climb_or_die, leg_lines
 from pipeline.limits.tickets import candidates
 from pipeline.outcome import Die, Forward, Outcome
 from pipeline.settings.load import RetrySettings
+from workers import continuing
+from workers.continuing import SoFar
 
 #: A deployment that refused a request so often for its rate is not asked again in this leg.
 MAX_LIMITED: Final = 5
@@ -48,39 +50,114 @@ def after(
     A quick retry has the fact `quick`: the pause in seconds that is to be made before it.
     """
     if event.deltas and failure.cause != "cancelled":
-        if failure.cause not in _CUT or catalog.model(event.model).on_cut == "error":
+        if failure.cause in _CUT and catalog.model(event.model).on_cut == "restart":
+            failure = msgspec.structs.replace(failure, cause="network")
+            event = msgspec.structs.replace(event, deltas=0)
+        else:
             # Deltas have gone out: beginning again elsewhere would not be one answer.
-            return Die(event, _interrupted(failure), facts)
-        failure = msgspec.structs.replace(failure, cause="network")
-        event = msgspec.structs.replace(event, deltas=0)
+            onward = _onward(event, failure, facts, catalog, retry)
+            return onward or Die(event, _interrupted(failure), facts)
     if failure.cause not in RETRYABLE:
-        return _instead(event, failure, facts, catalog) or Die(event, failure, facts)
+        moved = _instead(event, failure, facts, catalog)
+        earlier = event.failure
+        if moved or not (_is_unsaid(failure) and earlier and earlier.cause in RETRYABLE):
+            return moved or Die(event, failure, facts)
+        # Others can be told what this one cannot, and may do better in a while.
+        return _elsewhere(event, earlier, facts, catalog)
     again = msgspec.structs.replace(event, lease=None, failure=failure)
     if _may_come_back(event, failure):
         return Forward(again, GATE, facts)
     pause_s = _quick_pause_s(event, failure, facts, retry)
     if pause_s is not None:
         return Forward(again, GATE, {**facts, "quick": round(pause_s, 3)})
-    again = msgspec.structs.replace(again, tried=(*event.tried, _deployment_of(event)))
+    return _elsewhere(event, failure, facts, catalog)
+
+
+def unable(event: Event, so_far: SoFar, catalog: Catalog) -> Outcome | None:
+    """Decide about an event whose leased deployment cannot go on with its answer.
+
+    None: it can; or the worker died that ran it, nobody can, and it begins anew.
+    """
+    if continuing.can(event, so_far, catalog):
+        return None
+    stands = msgspec.structs.replace(
+        event,
+        # It counts as a call: the next one's number has to be a later one.
+        attempts=event.attempts + 1,
+        generation=so_far.beginning.generation,
+        deltas=so_far.beginning.place,
+    )
+    if so_far.is_plain:
+        again = _moved_on(stands, continuing.able(event.plan, catalog))
+        if candidates(again):
+            return Forward(again, GATE, {"lease": "cannot go on"})
+    if not event.deltas:
+        return None
+    last = event.failure or Failure(message="Nobody can go on with the answer.")
+    return Die(stands, _interrupted(last))
+
+
+def _onward(
+    event: Event, failure: Failure, facts: Facts, catalog: Catalog, retry: RetrySettings
+) -> Outcome | None:
+    """Find who goes on with an answer that was cut; none: nobody can, or is to.
+
+    Whatever one refuses who goes on, another one may take: the request has been answered so far.
+    """
+    if catalog.model(event.model).on_cut != "continue":
+        return None
+    if failure.cause == "interrupted":
+        failure = msgspec.structs.replace(failure, cause="network")
+    event = msgspec.structs.replace(event, plan=continuing.able(event.plan, catalog))
+    again = msgspec.structs.replace(event, lease=None, failure=failure)
+    here = _deployment_of(event)
+    if any(one.deployment == here for one in candidates(event)):
+        if _may_come_back(event, failure):
+            return Forward(again, GATE, facts)
+        pause_s = _quick_pause_s(event, failure, facts, retry)
+        if pause_s is not None:
+            return Forward(again, GATE, {**facts, "quick": round(pause_s, 3)})
+    again = msgspec.structs.replace(_moved_on(event, event.plan), failure=failure)
+    # Nobody waits on a rung with half an answer in hand.
+    return Forward(again, GATE, facts) if candidates(again) else None
+
+
+def _elsewhere(event: Event, failure: Failure, facts: Facts, catalog: Catalog) -> Outcome:
+    again = msgspec.structs.replace(_moved_on(event, event.plan), failure=failure)
     if candidates(again):
         return Forward(again, GATE, facts)
     end = Die(again, _exhausted(again, failure, facts), facts)
     return climb_or_die(again, failure, end, catalog.ladder(event.model))
 
 
+def has_stand_in(event: Event, kind: Special, catalog: Catalog) -> bool:
+    """Tell whether anyone is left to take what a leased deployment refuses for what it is."""
+    plan = catalog.special_fit(event, kind).plan
+    return bool(plan) and bool(candidates(_moved_on(event, plan)))
+
+
 def _instead(event: Event, failure: Failure, facts: Facts, catalog: Catalog) -> Forward | None:
     """Find who may take a request that its deployment refuses for what it is; none: nobody."""
     kind = _SPECIAL.get(failure.code or "")
-    if failure.cause == "model_not_found":
+    if failure.cause == "model_not_found" or _is_unsaid(failure):
         plan = event.plan
     elif failure.cause == "bad_request" and kind:
         plan = catalog.special_fit(event, kind).plan
         facts = {**facts, "instead": kind}
     else:
         return None
-    tried = (*event.tried, _deployment_of(event))
-    again = msgspec.structs.replace(event, lease=None, failure=failure, plan=plan, tried=tried)
+    again = msgspec.structs.replace(_moved_on(event, plan), failure=failure)
     return Forward(again, GATE, facts) if candidates(again) else None
+
+
+def _is_unsaid(failure: Failure) -> bool:
+    """Tell whether the deployment was not even called, as its form cannot say the request."""
+    return bool(failure.metadata.get("inexpressible"))
+
+
+def _moved_on(event: Event, plan: tuple[Candidate, ...]) -> Event:
+    tried = (*event.tried, _deployment_of(event))
+    return msgspec.structs.replace(event, lease=None, plan=plan, tried=tried)
 
 
 def _deployment_of(event: Event) -> str:
@@ -103,7 +180,9 @@ def _quick_pause_s(
     elsewhere = candidates(event)[1:]
     if elsewhere or failure.code == "empty_completion":
         most = min(1, most)
-    if failure.cause not in _QUICK or retried >= most or float(facts["call_ms"]) > _QUICK_CALL_MS:
+    # A stream that ran for long and was cut was well until then.
+    slow = float(facts["call_ms"]) > _QUICK_CALL_MS and not (event.deltas and "cut_after" in facts)
+    if failure.cause not in _QUICK or retried >= most or slow:
         return None
     if failure.cause == "overloaded" and elsewhere:
         return None

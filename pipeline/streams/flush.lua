@@ -4,10 +4,12 @@
 --                                  refuses a number below the last one, so a call that has been
 --                                  run again shuts out the late writes of the old one, and a
 --                                  flush that is repeated writes nothing twice
---          {prefix}:request:{id}   read: turn, inboxes, status, cancel
+--          {prefix}:request:{id}   read: turn, inboxes, status, cancel, and continued: the number of a
+--                                  call that goes on with what was cut (`beginning.lua`)
 --          {prefix}:inbox:{name}   one entry for each flush
--- ARGV     prefix, then for each reply: id, generation, place, lines (before the first ones of a
---          generation may stand a line of `#` and their head, which gets a field of its own)
+-- ARGV     prefix, then for each reply: id, generation (and, of a call that goes on with an earlier
+--          one's, `/` and its own number), place, lines (before the first ones of a generation may
+--          stand a line of `#` and their head, which gets a field of its own)
 -- Returns  for each reply: 1 written, 0 refused (superseded, ended or unknown), -1 cancelled
 local prefix = ARGV[1]
 local ENDED = {completed = true, failed = true, cancelled = true}
@@ -16,10 +18,15 @@ local inboxes = {}
 redis.call('DEL', prefix .. ':nothing')
 for i = 2, #ARGV, 4 do
   local id, generation, place, lines = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local known = redis.call('HMGET', prefix .. ':request:' .. id, 'status', 'turn', 'inboxes', 'cancel')
-  local ok = 0
+  local known = redis.call('HMGET', prefix .. ':request:' .. id, 'status', 'turn', 'inboxes', 'cancel', 'continued')
+  local ok, number = 0, generation
+  if #generation > 9 then
+    generation, number = string.match(generation, '^(%d+)/(%d+)$')
+  end
   if known[4] then
     ok = -1
+  elseif known[5] and tonumber(number) < tonumber(known[5]) then
+    ok = 0
   elseif known[1] and not ENDED[known[1]] then
     local entry = (known[2] or '1') .. generation .. '-' .. place
     local added

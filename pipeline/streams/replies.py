@@ -13,13 +13,14 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 import redis.exceptions
 
 from pipeline import clock
 from pipeline.names import Names
 from pipeline.streams.batch import split
-from pipeline.streams.link import Argument, Link, LinkError
-from pipeline.streams.scripts import FLUSH
+from pipeline.streams.link import Argument, Link, LinkError, Reply
+from pipeline.streams.scripts import BEGINNING, FLUSH, Script
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +38,25 @@ REFUSED_S: Final = 1.0
 MAX_BATCH: Final = 256
 
 
+class Beginning(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands of an answer whose call was cut."""
+
+    generation: int
+    #: Number of its last entry.
+    place: int
+    #: JSON chunks, one a line, of each entry.
+    entries: list[bytes]
+
+
 class ReplyWriter:
-    """One generation of one reply."""
+    """One generation of one reply, by one call: the one that began it, or one that goes on."""
 
     def __init__(self, replies: "Replies", request_id: str, generation: int) -> None:
         self._replies = replies
         self.request_id = request_id
         self.generation = generation
+        #: The number of the call, where that is not the one that began the generation.
+        self.number = 0
         #: Entries written so far; the number of the last one.
         self.place = 0
         #: A newer generation has begun, or the request has ended: nothing more can be written.
@@ -92,6 +105,25 @@ class Replies:
         """Begin a generation of a reply; a greater number shuts out every smaller one."""
         return ReplyWriter(self, request_id, generation)
 
+    async def beginning(self, request_id: str, number: int) -> Beginning | None:
+        """Read what stands of an answer that was cut, and shut out whoever wrote it.
+
+        `number` is that of the call that goes on, or of the one that was cut; the generations
+        of calls are numbered so. None: nothing stands there, or a later call has gone on with it.
+        """
+        found = await self._ask(BEGINNING, [self._prefix, request_id, number])
+        if found is None:
+            return None
+        generation, place, entries = found
+        return Beginning(generation=generation, place=place, entries=entries)
+
+    def go_on(self, request_id: str, number: int, beginning: Beginning) -> ReplyWriter:
+        """Go on with a generation behind its beginning, as the call of that number."""
+        writer = ReplyWriter(self, request_id, beginning.generation)
+        writer.number = number
+        writer.place = beginning.place
+        return writer
+
     def add(self, writer: ReplyWriter) -> None:
         """Note that a writer has something to write."""
         self._dirty.append(writer)
@@ -129,8 +161,11 @@ class Replies:
             if writer.head and not writer.place:
                 lines = b"%b%b\n%b" % (HEAD, writer.head, lines)
             writer.place += 1
-            args += [writer.request_id, f"{writer.generation:09d}", writer.place, lines]
-        written = await self._ask(args)
+            generation = f"{writer.generation:09d}"
+            if writer.number:
+                generation += f"/{writer.number}"
+            args += [writer.request_id, generation, writer.place, lines]
+        written: list[int] = await self._ask(FLUSH, args)
         for writer, ok in zip(batch, written, strict=True):
             if ok != 1:
                 writer.refused = True
@@ -141,15 +176,13 @@ class Replies:
             else:
                 writer.idle.set()
 
-    async def _ask(self, args: list[Argument]) -> list[int]:
+    async def _ask(self, script: Script, args: list[Argument]) -> Reply:
         while True:
             try:
-                written: list[int] = await self._link.run(FLUSH, [self._prefix], args)
+                return await self._link.run(script, [self._prefix], args)
             except LinkError:
                 # Safe to ask again: an entry that was written is refused by its number.
                 await self._link.up()
             except redis.exceptions.ResponseError as error:
                 log.warning("Deltas could not be written yet: %s", error)
                 await asyncio.sleep(REFUSED_S)
-            else:
-                return written

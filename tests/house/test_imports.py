@@ -60,6 +60,7 @@ LAYERS: Mapping[str, Sequence[str]] = {
         "workers.settling*",
         "workers.costing*",
         "workers.continuing*",
+        "workers.request*",
     ],
     "hosts": ["gateway*", "workers*", "pipeline.cli*", "pipeline.client*", "pipeline.webhooks*"],
 }

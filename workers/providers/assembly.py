@@ -19,6 +19,7 @@ from pipeline.event import Usage
 
 #: Strings that name something; the latest that is not empty counts.
 ONCE: Final = frozenset({"role", "id", "type", "format", "signature", "object"})
+_BUT_A_REFUSAL: Final = ONCE | {"refusal"}
 #: What a chunk has that the whole object has differently, or that hides its length.
 _NOT_OF_THE_WHOLE: Final = frozenset({"object", "choices", "usage", "obfuscation", "error"})
 
@@ -51,12 +52,12 @@ class Assembly:
     @property
     def says_something(self) -> bool:
         """Whether any choice has content of any kind."""
-        return any(
-            _filled(value)
-            for choice in self._choices.values()
-            for name, value in _fields(choice["message"]).items()
-            if name not in ONCE
-        )
+        return self._says(ONCE)
+
+    @property
+    def withheld(self) -> bool:
+        """Whether the provider's filter has kept all back but, maybe, that it refuses."""
+        return self.finish_reason == "content_filter" and not self._says(_BUT_A_REFUSAL)
 
     @property
     def finish_reason(self) -> str:
@@ -110,6 +111,14 @@ class Assembly:
         if self.usage is not None:
             whole["usage"] = self.usage
         return _encode(whole)
+
+    def _says(self, without: frozenset[str]) -> bool:
+        return any(
+            _filled(value)
+            for choice in self._choices.values()
+            for name, value in _fields(choice["message"]).items()
+            if name not in without
+        )
 
     def _add_choice(self, choice: Fields) -> bool:
         index = choice.get("index")

@@ -54,6 +54,8 @@ class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):
     api_version: str = ""
     #: In what a provider of kind `compatible` differs.
     differs: Differences = Differences()
+    #: An answer that the provider's filter withheld is a failure: others may be asked.
+    fails_withheld: bool = False
     #: Proxy to go through, secret as it may hold a password; empty: none.
     proxy: str = ""
 

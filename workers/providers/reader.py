@@ -117,6 +117,9 @@ class FrameReader:
             chunks = self._held = [*self._held, *chunks]
             if not (self._assembly.says_something or self._assembly.finish_reason):
                 return None
+            if self._call.fails_withheld and self._assembly.withheld:
+                self._fail(verdict.withheld(self._call, self._head))
+                return None
             self._held = []
         self._count += len(chunks)
         return Deltas(chunks=chunks, usage_at=usage_at) if chunks else None

@@ -23,6 +23,11 @@ KEEP_ALIVE_S = 3600
 #: Connections that may wait for `accept`: load tests open thousands at a time.
 BACKLOG = 4096
 
+_WAYS = """\
+options for --set NAME=VALUE, a model's name (sim:NAME=VALUE,NAME=VALUE), the request's object
+`simulate` and its header X-Simulate; for all calls to come PUT /behaviour with an object of
+them, {} for those it was started with (GET /behaviour tells them, GET /calls counts the calls):"""
+
 
 class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Where the simulated provider listens, and how its calls go unless they ask otherwise."""
@@ -109,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m workers.providers.simulated",
         description="A provider that simulates its answers, in OpenAI's form and in others'.",
-        epilog=f"options for --set, a model's name, `simulate` and X-Simulate:\n{describe()}",
+        epilog=f"{_WAYS}\n{describe()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1")

@@ -7,7 +7,8 @@ from typing import Final
 
 import msgspec
 
-from workers.providers.simulated_chat import CHARACTERS_PER_TOKEN, answer_text
+from workers.providers.simulated_beginning import CHARACTERS_PER_TOKEN
+from workers.providers.simulated_chat import answer_text
 
 THOUGHT: Final = "The user wants an answer; a simulated one will do."
 SIGNATURE: Final = "c2ltdWxhdGVkLXNpZ25hdHVyZQ=="
@@ -44,7 +45,10 @@ class MessageReply(msgspec.Struct, frozen=True, kw_only=True):
     #: Characters in each delta.
     width: int
     text: str
+    #: Whether the text is the JSON that was asked for; a call's, all of its arguments.
+    fixed: bool
     thinks: bool
+    withheld: bool
     #: Calls this one; empty: none.
     tool: str
 
@@ -56,7 +60,7 @@ class MessageReply(msgspec.Struct, frozen=True, kw_only=True):
         if self.tokens:
             block = self._block(self.text)
             if self.tool:
-                block["input"] = {"text": self.text}
+                block["input"] = self._input()
             content.append(block)
         return _encode(
             self._message() | {"content": content} | self._stop() | {"usage": self._usage()}
@@ -85,9 +89,9 @@ class MessageReply(msgspec.Struct, frozen=True, kw_only=True):
                 event(_delta(self._at, {"type": "text_delta", "text": piece})) for piece in pieces
             )
         # Without quotes and escapes in it, the text can be cut anywhere.
-        if pieces and first == 0:
+        if pieces and first == 0 and not self.fixed:
             pieces[0] = '{"text":"' + pieces[0]
-        if pieces and last == self.tokens:
+        if pieces and last == self.tokens and not self.fixed:
             pieces[-1] += '"}'
         return b"".join(
             event(_delta(self._at, {"type": "input_json_delta", "partial_json": piece}))
@@ -104,6 +108,11 @@ class MessageReply(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def _at(self) -> int:
         return 1 if self.thinks else 0
+
+    def _input(self) -> object:
+        if not self.fixed:
+            return {"text": self.text}
+        return {} if self.cut else msgspec.Raw(self.text.encode())
 
     def _block(self, text: str) -> Fields:
         if not self.tool:
@@ -124,6 +133,8 @@ class MessageReply(msgspec.Struct, frozen=True, kw_only=True):
 
     def _stop(self) -> Fields:
         reason = "max_tokens" if self.cut else "tool_use" if self.tool else "end_turn"
+        if self.withheld:
+            reason = "refusal"
         return {"stop_reason": reason, "stop_sequence": None}
 
     def _usage(self) -> Fields:

@@ -8,15 +8,17 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from workers.providers.anthropic_models import takes_beginning
 from workers.providers.faults import Behaviour
 from workers.providers.simulated_anthropic_reply import MessageReply, message_text
+from workers.providers.simulated_beginning import own, raised, rest, width_of
 from workers.providers.simulated_chat import (
-    CHARACTERS_PER_TOKEN,
     ECHO_CHARACTERS,
     estimate_tokens,
     length_of,
 )
 from workers.providers.simulated_errors import RefusalError
+from workers.providers.simulated_example import written
 from workers.providers.simulated_form import Incoming, decoded
 
 #: From this version on no model takes them.
@@ -153,13 +155,18 @@ class MessagesRequest(_Given, frozen=True, kw_only=True):
         return self.stream
 
     def cost(self, behaviour: Behaviour) -> int:
-        return self.prompt_tokens() + length_of(behaviour, self.max_tokens)[0]
+        return self.prompt_tokens() + length_of(behaviour, self.max_tokens, self.fixed())[0]
 
     def written(self, behaviour: Behaviour, call_id: bytes, created: int) -> MessageReply:  # noqa: ARG002 - Anthropic tells no time
-        tokens, cut = length_of(behaviour, self.max_tokens)
-        width = behaviour.delta_bytes or CHARACTERS_PER_TOKEN
-        tool = "" if behaviour.empty else self.forced_tool()
+        fixed = self.fixed()
+        beginning = own(self.beginning(), fixed)
+        tokens, cut = length_of(behaviour, raised(self.max_tokens, beginning, behaviour), fixed)
+        width = width_of(behaviour)
+        tool = "" if behaviour.says_nothing else self.forced_tool()
         plain = bool(tool or behaviour.delta_bytes)
+        text = fixed[: tokens * width] or message_text(self.echo(), tokens * width, plain=plain)
+        if beginning:
+            text, tokens = rest(text, beginning, behaviour)
         thinks = self.thinking is not None and self.thinking.type in ("enabled", "adaptive")
         return MessageReply(
             model=self.model,
@@ -168,10 +175,17 @@ class MessagesRequest(_Given, frozen=True, kw_only=True):
             tokens=tokens,
             cut=cut,
             width=width,
-            text=message_text(self.echo(), tokens * width, plain=plain),
-            thinks=thinks and not behaviour.empty,
+            text=text,
+            fixed=bool(fixed),
+            thinks=thinks and not behaviour.says_nothing,
+            withheld=behaviour.withheld,
             tool=tool,
         )
+
+    def beginning(self) -> str:
+        """Return what the answer is to go on from; empty: from nothing."""
+        last = self.messages[-1]
+        return _text(last.content) if isinstance(last, AssistantMessage) else ""
 
     def forced_tool(self) -> str:
         """Name the tool that must be called; empty: none must."""
@@ -179,6 +193,15 @@ class MessagesRequest(_Given, frozen=True, kw_only=True):
         if choice is None or choice.type not in ("any", "tool"):
             return ""
         return choice.name or self.tools[0].name
+
+    def fixed(self) -> str:
+        """Write what has to be said: a call's arguments by its schema, or JSON; empty: nothing."""
+        name = self.forced_tool()
+        if name:
+            schema = next((tool.input_schema for tool in self.tools if tool.name == name), {})
+            return written(schema) if schema.get("required") else ""
+        asked = self.output_config.format if self.output_config else None
+        return written(asked.schema) if asked else ""
 
     def prompt_tokens(self) -> int:
         """Estimate the tokens of all messages, rounded up."""
@@ -219,7 +242,19 @@ def read_messages(incoming: Incoming) -> MessagesRequest:
     if budget is not None and budget >= request.max_tokens:
         raise RefusalError(400, "`max_tokens` must be greater than `thinking.budget_tokens`.")
     _check_results(request)
+    _check_beginning(request)
     return request
+
+
+def _check_beginning(request: MessagesRequest) -> None:
+    """Check that an answer's beginning is one that the model goes on from."""
+    beginning = request.beginning()
+    if beginning and not takes_beginning(request.model):
+        told = "This model does not support assistant message prefill."
+        raise RefusalError(400, f"{told} The conversation must end with a user message.")
+    if beginning != beginning.rstrip():
+        told = "messages: final assistant content cannot end with trailing whitespace"
+        raise RefusalError(400, told)
 
 
 def _check_results(request: MessagesRequest) -> None:

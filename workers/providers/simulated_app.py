@@ -159,11 +159,13 @@ class Simulator:
             return
         try:
             self._defaults = layer(self._started_with, read_object(incoming.body))
-        except (BadOptionError, msgspec.DecodeError) as error:
-            await call.refuse(RefusalError(400, str(error)))
-            return
-        self._behaviours.clear()
-        await call.answer(msgspec.json.encode(self._defaults))
+        except BadOptionError as error:
+            await call.refuse(RefusalError(400, str(error), param=error.option))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            await call.refuse(RefusalError(400, "The request's body is not valid JSON."))
+        else:
+            self._behaviours.clear()
+            await call.answer(msgspec.json.encode(self._defaults))
 
 
 def _find(path: str) -> Place | None:

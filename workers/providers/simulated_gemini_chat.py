@@ -1,20 +1,21 @@
 """Gemini's simulated answers as bytes, whole or as frames of a stream.
 
-A function that must be called is called with a value for each argument that it must have.
+A function that must be called is called with a value for each argument that it must have, and
+JSON is written by its schema. Several candidates say the same.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from workers.providers.faults import Behaviour
+from workers.providers.simulated_beginning import own, raised, rest, width_of
 from workers.providers.simulated_chat import (
-    CHARACTERS_PER_TOKEN,
     answer_text,
     estimate_tokens,
     length_of,
 )
+from workers.providers.simulated_example import example, written
 from workers.providers.simulated_form import Torn
 from workers.providers.simulated_gemini_request import Declaration, Generate
 
@@ -27,9 +28,6 @@ TORN: Final = Torn(
 
 _THOUGHT: Final = "Simulated thought, as asked."
 _SIGNATURE: Final = "c2ltdWxhdGVk"
-_EXAMPLES: Final[Mapping[object, object]] = {
-    "string": "simulated", "integer": 1, "number": 0.5, "boolean": True, "array": [], "object": {},
-}  # fmt: skip
 
 _encode = msgspec.json.Encoder().encode
 Parts = list[dict[str, object]]
@@ -44,13 +42,26 @@ class GeminiChat(msgspec.Struct, frozen=True):
     simulate: msgspec.Raw = msgspec.Raw()
 
     def cost(self, behaviour: Behaviour) -> int:
-        return self.asked.prompt_tokens() + self.length(behaviour)[0]
+        choices = self.asked.generation_config.candidate_count
+        return self.asked.prompt_tokens() + choices * self.length(behaviour)[0]
 
     def length(self, behaviour: Behaviour) -> tuple[int, bool]:
         """Tell how many tokens the answer has, and whether it is cut there."""
         if self.called() is not None:
-            return (0 if behaviour.empty else 1), False
-        return length_of(behaviour, self.asked.generation_config.max_output_tokens)
+            return (0 if behaviour.says_nothing else 1), False
+        most = self.asked.generation_config.max_output_tokens
+        return length_of(behaviour, raised(most, self.beginning(), behaviour), self.fixed())
+
+    def beginning(self) -> str:
+        """Return what the answer is to go on from; empty: from nothing."""
+        return own(self.asked.beginning(), self.fixed())
+
+    def fixed(self) -> str:
+        """Write the JSON that has to be said; empty: anything will do."""
+        config = self.asked.generation_config
+        if config.response_mime_type != "application/json":
+            return ""
+        return written(config.response_json_schema)
 
     def called(self) -> Declaration | None:
         """Find the function that must be called."""
@@ -67,19 +78,23 @@ class GeminiChat(msgspec.Struct, frozen=True):
 class GeminiReply:
     """The bytes of one answer, whole (`body`) or as frames (`head`, `frames`, `tail`)."""
 
-    __slots__ = ("_call", "_call_id", "_cut", "_request", "_text", "_thinks", "_width", "tokens")
+    __slots__ = ("_call", "_call_id", "_finish", "_request", "_text", "_thinks", "_width", "tokens")
 
     def __init__(self, request: GeminiChat, behaviour: Behaviour, call_id: bytes) -> None:
-        self.tokens, self._cut = request.length(behaviour)
+        self.tokens, cut = request.length(behaviour)
+        self._finish = "SAFETY" if behaviour.withheld else "MAX_TOKENS" if cut else "STOP"
         self._request = request
         self._call = request.called()
         self._call_id = call_id.decode()
-        self._width = behaviour.delta_bytes or CHARACTERS_PER_TOKEN
+        self._width = width_of(behaviour)
         self._thinks = request.asked.generation_config.thinking_config.include_thoughts
         echo = request.asked.echo()
         if behaviour.delta_bytes:
             echo = echo.encode("ascii", "replace").decode()
-        self._text = answer_text(echo, self.tokens * self._width)
+        characters = self.tokens * self._width
+        self._text = request.fixed()[:characters] or answer_text(echo, characters)
+        if beginning := request.beginning():
+            self._text, self.tokens = rest(self._text, beginning, behaviour)
 
     def body(self) -> bytes:
         """Return the whole answer, on many lines as the API writes it."""
@@ -107,19 +122,21 @@ class GeminiReply:
         if first == last:
             return []
         schema = self._call.parameters_json_schema or self._call.parameters or {}
-        call = {"name": self._call.name, "args": _arguments(schema), "id": f"c{self._call_id[:12]}"}
+        args = example(schema) if schema.get("required") else {}
+        call = {"name": self._call.name, "args": args, "id": f"c{self._call_id[:12]}"}
         return [{"functionCall": call, "thoughtSignature": _SIGNATURE}]
 
     def _frame(self, parts: Parts, tokens: int, *, ends: bool = False) -> bytes:
         return b"data: " + self._answer(parts, tokens, ends=ends) + b"\r\n\r\n"
 
     def _answer(self, parts: Parts, tokens: int, *, ends: bool) -> bytes:
-        candidate: dict[str, object] = {"content": {"parts": parts, "role": "model"}, "index": 0}
+        candidate: dict[str, object] = {"content": {"parts": parts, "role": "model"}}
         if ends:
-            candidate["finishReason"] = "MAX_TOKENS" if self._cut else "STOP"
+            candidate["finishReason"] = self._finish
+        count = self._request.asked.generation_config.candidate_count
         answer = {
-            "candidates": [candidate],
-            "usageMetadata": self._usage(tokens),
+            "candidates": [{**candidate, "index": index} for index in range(count)],
+            "usageMetadata": self._usage(count * tokens),
             "modelVersion": self._request.model,
             "responseId": self._call_id,
         }
@@ -132,14 +149,3 @@ class GeminiReply:
         # The API leaves out what it counts none of.
         counted = {"candidatesTokenCount": tokens, "thoughtsTokenCount": thoughts}
         return usage | {name: count for name, count in counted.items() if count}
-
-
-def _arguments(schema: Mapping[str, object]) -> dict[str, object]:
-    properties, required = schema.get("properties"), schema.get("required")
-    if not isinstance(properties, dict) or not isinstance(required, list):
-        return {}
-    kinds = {name: properties.get(name) for name in required}
-    return {
-        name: _EXAMPLES.get(kind.get("type") if isinstance(kind, dict) else None)
-        for name, kind in kinds.items()
-    }

@@ -146,6 +146,11 @@ class Generate(_Strict, frozen=True, kw_only=True):
                 return " ".join(said[: 4 * ECHO_CHARACTERS].split())[:ECHO_CHARACTERS]
         return ""
 
+    def beginning(self) -> str:
+        """Return what the answer is to go on from; empty: from nothing."""
+        last = self.contents[-1]
+        return "".join(part.text or "" for part in last.parts) if last.role == "model" else ""
+
     def declared(self) -> Mapping[str, Declaration]:
         """Give the functions that may be called, by name."""
         return {one.name: one for tool in self.tools for one in tool.function_declarations}

@@ -68,8 +68,10 @@ class OpenAIForm:
 
 
 def read_chat(incoming: Incoming) -> ChatRequest:
-    """Read a chat request."""
-    return decoded(_chat_decoder, incoming.body)
+    """Read a chat request; raises RefusalError, also for the choice of a tool that is not there."""
+    request = decoded(_chat_decoder, incoming.body)
+    request.called()
+    return request
 
 
 def read_embeddings(incoming: Incoming) -> EmbeddingRequest:

@@ -1,0 +1,46 @@
+"""The request to a provider that an event's lease stands for."""
+
+import msgspec
+
+from pipeline.catalog import Catalog
+from pipeline.errors import Failure, UpstreamError
+from pipeline.event import Event
+from workers import remedy
+from workers.providers.base import ProviderCall, Timeouts
+
+
+def request_of(event: Event, body: msgspec.Raw | bytes | None, catalog: Catalog) -> ProviderCall:
+    """Write the request of an event with its body; raises `UpstreamError` where that is lost."""
+    assert event.lease is not None
+    deployment = catalog.deployment(event.lease.deployment)
+    provider = catalog.provider(deployment.provider)
+    if not body:
+        raise UpstreamError(
+            Failure(
+                message="The request's body is no longer in Redis", code="body_lost", status=500
+            ),
+            sent=False,
+        )
+    key = catalog.key(deployment.provider, event.lease.key)
+    return ProviderCall(
+        request_id=event.id,
+        attempt=event.attempts,
+        operation=event.operation,
+        base_url=provider.base_url,
+        kind=provider.kind,
+        model=deployment.model,
+        key=key.reveal() if key else "",
+        body=body,
+        stream=event.stream,
+        timeout=Timeouts(
+            connect_s=provider.timeout.connect_s,
+            first_byte_s=provider.timeout.first_byte_s,
+            idle_s=provider.timeout.idle_s,
+            total_s=provider.timeout.total_s,
+        ),
+        headers=tuple((name, text.reveal()) for name, text in provider.headers.items()),
+        api_version=provider.api_version,
+        differs=provider.differs,
+        fails_withheld=not event.deltas and remedy.has_stand_in(event, "policy", catalog),
+        proxy=provider.proxy.reveal() if provider.proxy else "",
+    )
