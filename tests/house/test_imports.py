@@ -247,7 +247,7 @@ def test_a_broken_rule_is_named_with_its_file_and_import(path: str, text: str, r
         ("pipeline/cli.py", "import typer, gateway.app, workers.app"),
         ("workers/route.py", "import dramatiq\nfrom pipeline.catalog import Catalog"),
         ("pipeline/limits/admission.py", "from pipeline.streams.scripts import Script"),
-        ("workers/providers/simulated_app.py", "from starlette.routing import Route"),
+        ("workers/providers/simulated/app.py", "from starlette.routing import Route"),
         ("pipeline/settings.py", "import os\nx = os.environ"),
     ],
 )

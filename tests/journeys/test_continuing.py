@@ -12,7 +12,7 @@ from tests.house_of_sluice import House, Section, kill_family, signal_family
 from tests.journeys.conftest import BuildHouse
 from tests.reckoning import Reckoning, entries
 from tests.waiting import eventually
-from workers.providers.simulated_chat import answer_text
+from workers.providers.simulated.chat import answer_text
 
 pytestmark = pytest.mark.journey
 

@@ -11,7 +11,7 @@ import pydantic
 import pytest
 
 from tests.providers.simulated_process import SimulatedProcess
-from workers.providers.simulated_example import example, written
+from workers.providers.simulated.example import example, written
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {
     "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"],

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.providers.simulated_process import CLIENT_ID, SimulatedProcess
 from tests.waiting import eventually
-from workers.providers.faults import Behaviour
-from workers.providers.simulated_pace import Pace
+from workers.providers.simulated.faults import Behaviour
+from workers.providers.simulated.pace import Pace
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.providers.simulated_process import SimulatedProcess
-from workers.providers.faults import Behaviour
-from workers.providers.simulated_errors import RefusalError
-from workers.providers.simulated_limits import MAX_ACCOUNTS, Account, Accounts, Meter, go_duration
+from workers.providers.simulated.errors import RefusalError
+from workers.providers.simulated.faults import Behaviour
+from workers.providers.simulated.limits import MAX_ACCOUNTS, Account, Accounts, Meter, go_duration
 
 
 @pytest.fixture(scope="module")

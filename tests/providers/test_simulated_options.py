@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.providers.faults import (
+from workers.providers.simulated.faults import (
     FIELDS,
     FLAGS,
     BadOptionError,

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.providers.simulated_process import COMMAND, SimulatedProcess
-from workers.providers.simulated_calls import MAX_IDS, Calls
+from workers.providers.simulated.calls import MAX_IDS, Calls
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

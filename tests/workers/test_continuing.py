@@ -18,7 +18,7 @@ from tests.providers.simulated_process import SimulatedProcess
 from tests.streams.rig import NAMES, Client
 from tests.workers.bench import Bench, bench
 from workers.call import call
-from workers.providers.simulated_chat import answer_text
+from workers.providers.simulated.chat import answer_text
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from pipeline.settings.differences import Differences, Prefix
-from workers.providers.anthropic_models import takes_beginning
+from workers.providers.anthropic.models import takes_beginning
 
 #: https://github.com/ollama/ollama/issues/6778
 _LAST_MESSAGE_KINDS: Final = ("ollama",)

@@ -11,7 +11,7 @@ import httpx
 
 from pipeline.errors import UpstreamError
 from workers.providers import health, verdict
-from workers.providers.anthropic import Anthropic
+from workers.providers.anthropic.translation import Anthropic
 from workers.providers.azure import Azure
 from workers.providers.base import (
     OPENAI_KINDS,
@@ -22,7 +22,7 @@ from workers.providers.base import (
     Reply,
     Translation,
 )
-from workers.providers.gemini import Gemini
+from workers.providers.gemini.translation import Gemini
 from workers.providers.openai import OpenAI
 from workers.providers.transport import AiohttpTransport, Body
 from workers.providers.watch import Expired, Watch

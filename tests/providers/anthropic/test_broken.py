@@ -9,8 +9,8 @@ from pipeline.limits.seen import Seen
 from tests.conformance.anthropic_shapes import error_body, event, events, text, thought, used
 from tests.providers.anthropic.translated import Fields, call_of
 from workers.providers import verdict
-from workers.providers.anthropic import Anthropic
-from workers.providers.anthropic_reader import MessageReader
+from workers.providers.anthropic.reader import MessageReader
+from workers.providers.anthropic.translation import Anthropic
 from workers.providers.base import Answer
 
 RICH = events(

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from tests.providers.anthropic.translated import Fields, messages_sent, sent
 from workers.providers.form import Assistant, Message, System, Tool, User
-from workers.providers.simulated_anthropic_request import read_messages
-from workers.providers.simulated_form import Incoming
+from workers.providers.simulated.anthropic_request import read_messages
+from workers.providers.simulated.form import Incoming
 
 TEXTS = st.text(st.characters(codec="utf-8", categories=["L", "N"]), min_size=1, max_size=8)
 CONTENTS = TEXTS | st.lists(TEXTS.map(lambda said: {"type": "text", "text": said}), min_size=1)

@@ -10,8 +10,8 @@ from pipeline.limits.seen import Seen
 from tests.conformance.anthropic_shapes import event, events, message, text, thought, used
 from tests.conformance.forms import Json
 from tests.providers.anthropic.translated import Fields, call_of, messages_sent
-from workers.providers.anthropic import Anthropic
-from workers.providers.anthropic_reader import MessageReader
+from workers.providers.anthropic.reader import MessageReader
+from workers.providers.anthropic.translation import Anthropic
 from workers.providers.base import Answer, Reply
 
 REDACTED: Fields = {"type": "redacted_thinking", "data": "ZGF0YQ=="}

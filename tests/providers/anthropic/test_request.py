@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import UpstreamError
 from tests.providers.anthropic.translated import HI, Fields, call_of, refused, sent
-from workers.providers.anthropic import Anthropic
+from workers.providers.anthropic.translation import Anthropic
 from workers.providers.form import HINTS
 from workers.providers.openai import OWN_FIELDS
 

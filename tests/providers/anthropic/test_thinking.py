@@ -3,7 +3,7 @@
 import pytest
 
 from tests.providers.anthropic.translated import Fields, refused, sent
-from workers.providers.anthropic_models import is_budgeted, takes_beginning
+from workers.providers.anthropic.models import is_budgeted, takes_beginning
 
 OLD = "claude-sonnet-4-5-20250929"
 ADAPTIVE: Fields = {"type": "adaptive", "display": "summarized"}

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.errors import Failure, UpstreamError
 from tests.providers.anthropic.official import check_request
-from workers.providers.anthropic import Anthropic
+from workers.providers.anthropic.translation import Anthropic
 from workers.providers.base import ProviderCall
 
 Fields = dict[str, object]

@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.errors import Failure, UpstreamError
 from workers.providers.base import Answer, Deltas, ProviderCall, Reply
-from workers.providers.gemini import Gemini
-from workers.providers.gemini_reader import GeminiReader
-from workers.providers.simulated_gemini_request import Generate, check
+from workers.providers.gemini.reader import GeminiReader
+from workers.providers.gemini.translation import Gemini
+from workers.providers.simulated.gemini_request import Generate, check
 
 Json = Mapping[str, object]
 

@@ -11,8 +11,8 @@ from pipeline.errors import Failure, UpstreamError
 from pipeline.event import Usage
 from tests.providers.gemini.ground import Json, call
 from workers.providers.base import Answer, Reply
-from workers.providers.gemini import Gemini
-from workers.providers.simulated_gemini_request import BatchEmbed, Embed
+from workers.providers.gemini.translation import Gemini
+from workers.providers.simulated.gemini_request import BatchEmbed, Embed
 
 MODEL = "gemini-embedding-001"
 TWO: Json = {"embeddings": [{"values": [0.25, -1.5]}, {"values": [3, 4]}]}

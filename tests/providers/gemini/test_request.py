@@ -6,7 +6,7 @@ import pytest
 from pipeline.errors import UpstreamError
 from tests.providers.gemini.ground import HELLO, KEY, call, config, refused, request_of, sent
 from workers.providers.form import HINTS
-from workers.providers.gemini import Gemini
+from workers.providers.gemini.translation import Gemini
 from workers.providers.openai import OWN_FIELDS
 
 WEATHER = {

@@ -10,8 +10,8 @@ from typing import Final, Protocol, TypeVar
 
 import msgspec
 
-from workers.providers.faults import Behaviour
-from workers.providers.simulated_errors import Headers, RefusalError
+from workers.providers.simulated.errors import Headers, RefusalError
+from workers.providers.simulated.faults import Behaviour
 
 _FAULT_PATH: Final = re.compile(r"^(.*?)(?: - at `\$\.?([^`]*)`)?$")
 _T = TypeVar("_T")
@@ -117,7 +117,7 @@ Place = Chat | Whole
 
 
 class Form(Protocol):
-    """One wire form. The one dispatch table is `FORMS` in simulated_app.py."""
+    """One wire form. The one dispatch table is `FORMS` in simulated/app.py."""
 
     @property
     def torn(self) -> Torn:

@@ -6,11 +6,11 @@ from urllib.parse import unquote
 
 import msgspec
 
-from workers.providers.simulated_chat import TORN, ChatRequest
-from workers.providers.simulated_embeddings import EmbeddingRequest
-from workers.providers.simulated_errors import Headers, RefusalError
-from workers.providers.simulated_form import Chat, Incoming, Place, Refused, Whole, decoded
-from workers.providers.simulated_limits import openai_limit
+from workers.providers.simulated.chat import TORN, ChatRequest
+from workers.providers.simulated.embeddings import EmbeddingRequest
+from workers.providers.simulated.errors import Headers, RefusalError
+from workers.providers.simulated.form import Chat, Incoming, Place, Refused, Whole, decoded
+from workers.providers.simulated.limits import openai_limit
 
 _MODELS: Final = "/v1/models"
 

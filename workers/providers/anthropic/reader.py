@@ -10,7 +10,7 @@ import msgspec
 
 from pipeline import clock
 from workers.providers import verdict
-from workers.providers.anthropic_reply import (
+from workers.providers.anthropic.reply import (
     Block,
     StopDetails,
     finish_of,

@@ -10,15 +10,15 @@ import msgspec
 
 from pipeline import clock
 from workers.providers import verdict
-from workers.providers.anthropic_reader import MessageReader
-from workers.providers.anthropic_reply import (
+from workers.providers.anthropic.reader import MessageReader
+from workers.providers.anthropic.reply import (
     AnthropicMessage,
     finish_of,
     message_of,
     tier_of,
     usage_fields,
 )
-from workers.providers.anthropic_request import AnthropicForm, body_of
+from workers.providers.anthropic.request import AnthropicForm, body_of
 from workers.providers.assembly import counts_nothing, usage_of
 from workers.providers.base import Answer, ProviderCall, Reply
 from workers.providers.form import Unfit, read

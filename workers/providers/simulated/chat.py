@@ -2,7 +2,7 @@
 
 A token is estimated at 4 characters, and the answer is cut to that: an answer of n tokens is n
 deltas. A function that must be called is called, and JSON is written where it is asked for, both
-by their schema and as long as it takes. When each delta is due is `simulated_pace`'s business.
+by their schema and as long as it takes. When each delta is due is `pace`'s business.
 """
 
 from collections.abc import Mapping
@@ -11,8 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from workers.providers.faults import Behaviour
-from workers.providers.simulated_beginning import (
+from workers.providers.simulated.beginning import (
     CHARACTERS_PER_TOKEN,
     START,
     own,
@@ -20,9 +19,10 @@ from workers.providers.simulated_beginning import (
     rest,
     width_of,
 )
-from workers.providers.simulated_errors import RefusalError, error_body
-from workers.providers.simulated_example import written
-from workers.providers.simulated_form import Torn
+from workers.providers.simulated.errors import RefusalError, error_body
+from workers.providers.simulated.example import written
+from workers.providers.simulated.faults import Behaviour
+from workers.providers.simulated.form import Torn
 
 #: How much of the last user message an answer repeats, in characters.
 ECHO_CHARACTERS = 60

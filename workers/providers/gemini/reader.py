@@ -10,7 +10,7 @@ from pipeline.errors import UpstreamError
 from workers.providers import verdict
 from workers.providers.assembly import Fields
 from workers.providers.base import Answer, ProviderCall, Reply
-from workers.providers.gemini_answer import (
+from workers.providers.gemini.answer import (
     Called,
     Candidate,
     Frame,

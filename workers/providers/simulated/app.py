@@ -9,7 +9,12 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from pipeline import clock
-from workers.providers.faults import (
+from workers.providers.simulated.answer import Call, answer_chat, answer_whole
+from workers.providers.simulated.anthropic import AnthropicForm
+from workers.providers.simulated.azure import AzureForm
+from workers.providers.simulated.calls import Calls
+from workers.providers.simulated.errors import RefusalError
+from workers.providers.simulated.faults import (
     BadOptionError,
     Behaviour,
     failure,
@@ -18,16 +23,11 @@ from workers.providers.faults import (
     read_object,
     read_pairs,
 )
-from workers.providers.simulated_answer import Call, answer_chat, answer_whole
-from workers.providers.simulated_anthropic import AnthropicForm
-from workers.providers.simulated_azure import AzureForm
-from workers.providers.simulated_calls import Calls
-from workers.providers.simulated_errors import RefusalError
-from workers.providers.simulated_form import Asked, Chat, Form, Incoming, Place
-from workers.providers.simulated_gemini import GeminiForm
-from workers.providers.simulated_limits import Accounts
-from workers.providers.simulated_openai import OpenAIForm
-from workers.providers.simulated_pace import Alarms
+from workers.providers.simulated.form import Asked, Chat, Form, Incoming, Place
+from workers.providers.simulated.gemini import GeminiForm
+from workers.providers.simulated.limits import Accounts
+from workers.providers.simulated.openai import OpenAIForm
+from workers.providers.simulated.pace import Alarms
 
 #: The models listed; every other name is served too.
 MODELS = ("fast", "quality", "sim")

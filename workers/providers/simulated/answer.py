@@ -5,11 +5,11 @@ import asyncio
 from starlette.types import Receive, Scope, Send
 
 from pipeline import clock
-from workers.providers.faults import Behaviour
-from workers.providers.simulated_errors import Headers, RefusalError
-from workers.providers.simulated_form import AskedChat, AskedWhole, Form, Incoming, Torn, Written
-from workers.providers.simulated_limits import Account
-from workers.providers.simulated_pace import Alarms, Pace, Presence
+from workers.providers.simulated.errors import Headers, RefusalError
+from workers.providers.simulated.faults import Behaviour
+from workers.providers.simulated.form import AskedChat, AskedWhole, Form, Incoming, Torn, Written
+from workers.providers.simulated.limits import Account
+from workers.providers.simulated.pace import Alarms, Pace, Presence
 
 JSON = (b"content-type", b"application/json")
 EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")

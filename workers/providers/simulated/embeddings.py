@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from workers.providers.faults import Behaviour, Dimensions
-from workers.providers.simulated_chat import estimate_tokens
+from workers.providers.simulated.chat import estimate_tokens
+from workers.providers.simulated.faults import Behaviour, Dimensions
 
 Tokens = list[int]
 _encoder = msgspec.json.Encoder()

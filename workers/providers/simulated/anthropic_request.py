@@ -8,18 +8,18 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from workers.providers.anthropic_models import takes_beginning
-from workers.providers.faults import Behaviour
-from workers.providers.simulated_anthropic_reply import MessageReply, message_text
-from workers.providers.simulated_beginning import own, raised, rest, width_of
-from workers.providers.simulated_chat import (
+from workers.providers.anthropic.models import takes_beginning
+from workers.providers.simulated.anthropic_reply import MessageReply, message_text
+from workers.providers.simulated.beginning import own, raised, rest, width_of
+from workers.providers.simulated.chat import (
     ECHO_CHARACTERS,
     estimate_tokens,
     length_of,
 )
-from workers.providers.simulated_errors import RefusalError
-from workers.providers.simulated_example import written
-from workers.providers.simulated_form import Incoming, decoded
+from workers.providers.simulated.errors import RefusalError
+from workers.providers.simulated.example import written
+from workers.providers.simulated.faults import Behaviour
+from workers.providers.simulated.form import Incoming, decoded
 
 #: From this version on no model takes them.
 UNSAMPLED = b"2026-10-21"

@@ -8,16 +8,16 @@ from typing import Final
 
 import msgspec
 
-from workers.providers.faults import Behaviour
-from workers.providers.simulated_beginning import own, raised, rest, width_of
-from workers.providers.simulated_chat import (
+from workers.providers.simulated.beginning import own, raised, rest, width_of
+from workers.providers.simulated.chat import (
     answer_text,
     estimate_tokens,
     length_of,
 )
-from workers.providers.simulated_example import example, written
-from workers.providers.simulated_form import Torn
-from workers.providers.simulated_gemini_request import Declaration, Generate
+from workers.providers.simulated.example import example, written
+from workers.providers.simulated.faults import Behaviour
+from workers.providers.simulated.form import Torn
+from workers.providers.simulated.gemini_request import Declaration, Generate
 
 TORN: Final = Torn(
     garbage_body=b'{"candidates":[{"content":{"parts":[{"te',

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from workers.providers.anthropic_models import is_budgeted
+from workers.providers.anthropic.models import is_budgeted
 from workers.providers.assembly import Fields
 from workers.providers.form import Unfit
 

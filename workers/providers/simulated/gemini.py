@@ -7,13 +7,13 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from workers.providers.faults import Behaviour
-from workers.providers.simulated_chat import estimate_tokens
-from workers.providers.simulated_embeddings import vector
-from workers.providers.simulated_errors import Headers, RefusalError
-from workers.providers.simulated_form import Chat, Incoming, Place, Refused, Whole, decoded
-from workers.providers.simulated_gemini_chat import TORN, GeminiChat
-from workers.providers.simulated_gemini_request import BatchEmbed, Embed, Generate, check
+from workers.providers.simulated.chat import estimate_tokens
+from workers.providers.simulated.embeddings import vector
+from workers.providers.simulated.errors import Headers, RefusalError
+from workers.providers.simulated.faults import Behaviour
+from workers.providers.simulated.form import Chat, Incoming, Place, Refused, Whole, decoded
+from workers.providers.simulated.gemini_chat import TORN, GeminiChat
+from workers.providers.simulated.gemini_request import BatchEmbed, Embed, Generate, check
 
 _PATH: Final = re.compile(r"/v1beta/(?:models|tunedModels)/([^/].*):([A-Za-z]+)")
 _MODELS: Final = "/v1beta/models"

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from workers.providers.simulated_errors import Headers
-from workers.providers.simulated_form import Chat, Place, Whole
-from workers.providers.simulated_openai import OpenAIForm, read_chat, read_embeddings
+from workers.providers.simulated.errors import Headers
+from workers.providers.simulated.form import Chat, Place, Whole
+from workers.providers.simulated.openai import OpenAIForm, read_chat, read_embeddings
 
 _DEPLOYMENT: Final = re.compile(r"/openai/deployments/[^/]+/(chat/completions|embeddings)")
 

@@ -6,9 +6,9 @@ https://platform.claude.com/docs/en/api/messages/create
 from collections.abc import Mapping
 from typing import Final
 
-from workers.providers.anthropic_messages import called_tools, messages_of, system_of
-from workers.providers.anthropic_models import most_tokens
-from workers.providers.anthropic_thinking import Reasoning, Wish, thinking_of
+from workers.providers.anthropic.messages import called_tools, messages_of, system_of
+from workers.providers.anthropic.models import most_tokens
+from workers.providers.anthropic.thinking import Reasoning, Wish, thinking_of
 from workers.providers.assembly import Fields
 from workers.providers.base import ProviderCall
 from workers.providers.form import (

@@ -1,7 +1,7 @@
 """Gemini's generateContent and embeddings, for those who speak OpenAI's form.
 
-The API: https://ai.google.dev/api. What to say is the business of gemini_request.py,
-gemini_contents.py and gemini_embeddings.py, what comes back that of gemini_reader.py.
+The API: https://ai.google.dev/api. What to say is the business of gemini/request.py,
+gemini/contents.py and gemini/embeddings.py, what comes back that of gemini/reader.py.
 """
 
 from typing import Final
@@ -10,11 +10,11 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from workers.providers import gemini_embeddings, gemini_request
 from workers.providers.base import Answer, ProviderCall, Reply
 from workers.providers.form import EmbeddingForm, Unfit, read
-from workers.providers.gemini_reader import GeminiReader
-from workers.providers.gemini_request import GeminiForm
+from workers.providers.gemini import embeddings, request
+from workers.providers.gemini.reader import GeminiReader
+from workers.providers.gemini.request import GeminiForm
 from workers.providers.sending import post
 
 #: Kinds of resources that can be asked; a bare name is a model.
@@ -42,7 +42,7 @@ class Gemini:
     def reply(self, call: ProviderCall, answer: Answer) -> Reply:
         """Read a whole answer."""
         if call.operation == "embeddings":
-            return gemini_embeddings.reply_of(call, answer, read(call, EmbeddingForm))
+            return embeddings.reply_of(call, answer, read(call, EmbeddingForm))
         return GeminiReader(call, answer).whole(answer.body)
 
     def reader(self, call: ProviderCall, head: Answer) -> GeminiReader:
@@ -57,7 +57,7 @@ def _resource(model: str) -> str:
 def _asked(call: ProviderCall, resource: str) -> tuple[str, bytes]:
     """Give the method with its query, and the body."""
     if call.operation == "embeddings":
-        method, fields = gemini_embeddings.request_of(read(call, EmbeddingForm), resource)
+        method, fields = embeddings.request_of(read(call, EmbeddingForm), resource)
         return method, _encode(fields)
-    body = _encode(gemini_request.request_of(read(call, GeminiForm), call.model))
+    body = _encode(request.request_of(read(call, GeminiForm), call.model))
     return "streamGenerateContent?alt=sse" if call.stream else "generateContent", body

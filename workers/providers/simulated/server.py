@@ -13,8 +13,14 @@ from collections.abc import Sequence
 import msgspec
 import uvicorn
 
-from workers.providers.faults import BadOptionError, Behaviour, describe, layer, read_pairs
-from workers.providers.simulated_app import Simulator
+from workers.providers.simulated.app import Simulator
+from workers.providers.simulated.faults import (
+    BadOptionError,
+    Behaviour,
+    describe,
+    layer,
+    read_pairs,
+)
 
 #: Seconds that open answers are given after a signal.
 GRACE_S = 1
@@ -127,7 +133,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BadOptionError as error:
         parser.error(str(error))
     serve(SimulatorOptions(host=given.host, port=given.port, behaviour=behaviour, seed=given.seed))
-
-
-if __name__ == "__main__":
-    main()

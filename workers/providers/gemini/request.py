@@ -22,7 +22,7 @@ from workers.providers.form import (
     Unfit,
     stops,
 )
-from workers.providers.gemini_contents import (
+from workers.providers.gemini.contents import (
     contents_of,
     generation_of,
     instruction_of,

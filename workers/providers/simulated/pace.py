@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from starlette.types import Receive
 
-from workers.providers.faults import Behaviour
+from workers.providers.simulated.faults import Behaviour
 
 #: Sleepers are woken together by the millisecond, the event loop's own resolution. With 5,000
 #: streams one timer for each of them cost a quarter more CPU per delta (39 µs against 31).

@@ -7,8 +7,8 @@ is full again. Refused calls take nothing. Time is handed in, in seconds of any 
 import math
 from collections.abc import Callable
 
-from workers.providers.faults import Behaviour
-from workers.providers.simulated_errors import Headers, RefusalError
+from workers.providers.simulated.errors import Headers, RefusalError
+from workers.providers.simulated.faults import Behaviour
 
 #: Accounts remembered; beyond it those that owe nothing are forgotten.
 MAX_ACCOUNTS = 10_000

@@ -11,9 +11,9 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from workers.providers.faults import Dimensions
-from workers.providers.simulated_chat import ECHO_CHARACTERS, estimate_tokens
-from workers.providers.simulated_errors import RefusalError
+from workers.providers.simulated.chat import ECHO_CHARACTERS, estimate_tokens
+from workers.providers.simulated.errors import RefusalError
+from workers.providers.simulated.faults import Dimensions
 
 Schema = Mapping[str, object]
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]{0,127}$")]

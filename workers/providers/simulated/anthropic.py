@@ -10,10 +10,10 @@ from typing import Final
 import msgspec
 
 from pipeline import clock
-from workers.providers.simulated_anthropic_reply import event
-from workers.providers.simulated_anthropic_request import read_messages
-from workers.providers.simulated_errors import Headers, RefusalError
-from workers.providers.simulated_form import Chat, Place, Refused, Torn
+from workers.providers.simulated.anthropic_reply import event
+from workers.providers.simulated.anthropic_request import read_messages
+from workers.providers.simulated.errors import Headers, RefusalError
+from workers.providers.simulated.form import Chat, Place, Refused, Torn
 
 _MODELS: Final = "/v1/models"
 #: HTTP status -> type of the error.

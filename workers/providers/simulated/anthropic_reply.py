@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from workers.providers.simulated_beginning import CHARACTERS_PER_TOKEN
-from workers.providers.simulated_chat import answer_text
+from workers.providers.simulated.beginning import CHARACTERS_PER_TOKEN
+from workers.providers.simulated.chat import answer_text
 
 THOUGHT: Final = "The user wants an answer; a simulated one will do."
 SIGNATURE: Final = "c2ltdWxhdGVkLXNpZ25hdHVyZQ=="

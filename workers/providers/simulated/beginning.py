@@ -5,7 +5,7 @@ So the parts of an answer, put together, are the answer that was not cut.
 
 from typing import Final
 
-from workers.providers.faults import Behaviour
+from workers.providers.simulated.faults import Behaviour
 
 START: Final = "Simulated answer, no model was asked."
 CHARACTERS_PER_TOKEN: Final = 4

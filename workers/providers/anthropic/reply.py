@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from workers.providers.anthropic_messages import SIGNED_FORMAT
+from workers.providers.anthropic.messages import SIGNED_FORMAT
 from workers.providers.assembly import Fields
 
 _FINISHES: Final[Mapping[str, str]] = {

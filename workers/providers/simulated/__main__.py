@@ -1,0 +1,5 @@
+"""`python -m workers.providers.simulated`."""
+
+from workers.providers.simulated.server import main
+
+main()
