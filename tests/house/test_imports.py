@@ -133,7 +133,7 @@ def faults(source: Source) -> list[str]:
     ]
     return found + [
         f"{source.path}:{node.lineno} uses {name}: it belongs in {' and '.join(NAMES[name])}"
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Attribute)
         for name in [f"{ast.unparse(node.value).rpartition('.')[2]}.{node.attr}"]
         if name in NAMES and not first_fit(source.module, NAMES[name])

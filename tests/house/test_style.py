@@ -40,7 +40,7 @@ def long_file(source: Source) -> Iterator[Fault]:
 
 
 def long_functions(source: Source) -> Iterator[Fault]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, Function):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             if length > MAX_FUNCTION_LINES:
@@ -88,7 +88,7 @@ def bad_comments(source: Source) -> Iterator[Fault]:
 def broad_excepts(source: Source) -> Iterator[Fault]:
     if source.path in CATCHES_ALL:
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         # One that ends in a bare raise tidies up and catches nothing.
         if isinstance(node, ast.ExceptHandler) and not _raises_again(node):
             caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
@@ -105,7 +105,7 @@ def _raises_again(handler: ast.ExceptHandler) -> bool:
 def empty_names(source: Source) -> Iterator[Fault]:
     if EMPTY_WORDS.search(source.module.rpartition(".")[2]):
         yield 1, "the file's name does not say what it holds"
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, Named) and _is_empty_name(node):
             yield node.lineno, f"{node.name}: a name from the glossary says more"
 

@@ -110,7 +110,8 @@ def test_no_request_fails_while_everything_is_replaced(build_house: BuildHouse) 
         house.configure(second)
         began = monotonic()
         outcome = reloaded(house)
-        assert monotonic() - began < 5, "the parts took it over too late"
+        # A scan lies 3 s behind the next; the rest is for a machine that is busy.
+        assert monotonic() - began < 20, "the parts took it over too late"
         after = len(told)
         assert chat(house, "fresh", "comes").status_code == 200
         assert chat(house, "fresh", "goes").status_code == 401
