@@ -42,7 +42,7 @@ up: install ## Start Sluice on this machine: Redis, gateway, workers; Ctrl-C end
 # the environment forbids it: else each of the thousand processes would do that anew.
 test: export PYTHONDONTWRITEBYTECODE =
 test: lint ## Run everything that must hold: lint, types, the rules of the house, all tests
-	@$(VENV)/bin/pytest -n 6 --dist loadfile $(ARGS)
+	@$(VENV)/bin/pytest -n 6 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install ## Check style, format and types
 	@$(VENV)/bin/ruff check --quiet

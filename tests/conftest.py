@@ -28,8 +28,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("house")
 
 
+#: Folders whose tests mostly wait: they begin first, and the others fill the time.
+_LONG = ("tests/crash/", "tests/journeys/", "tests/cli/")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests at the default settings of minutes to CI, or to who asks with -m."""
+    """Begin with what takes long, and leave the tests of minutes to CI, or to who asks with -m."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
     if os.environ.get("CI") or config.option.markexpr:
         return
     skip = pytest.mark.skip(reason="takes long; runs when CI is set, or with -m slow")
