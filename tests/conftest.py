@@ -28,13 +28,32 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("house")
 
 
-#: Folders whose tests mostly wait: they begin first, and the others fill the time.
-_LONG = ("tests/crash/", "tests/journeys/", "tests/cli/")
+#: Folders whose tests start many processes, and wait for them.
+_LONG = ("tests/crash/", "tests/journeys/", "tests/cli/", "tests/matrix/")
+
+
+def _woven(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Spread the files that take long among the others, so that neither all run at once nor last.
+
+    They are over when three quarters of the others are.
+    """
+    files: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    places = {True: 0.0, False: 0.0}
+    counts = {long: sum(name.startswith(_LONG) == long for name in files) for long in places}
+    placed: list[tuple[float, list[pytest.Item]]] = []
+    for name, its in files.items():
+        long = name.startswith(_LONG)
+        places[long] += (0.75 if long else 1.0) / counts[long]
+        placed.append((places[long], its))
+    placed.sort(key=lambda one: one[0])
+    return [item for _, its in placed for item in its]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what takes long, and leave the tests of minutes to CI, or to who asks with -m."""
-    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+    """Spread what takes long, and leave the tests of minutes to CI, or to who asks with -m."""
+    items[:] = _woven(items)
     if os.environ.get("CI") or config.option.markexpr:
         return
     skip = pytest.mark.skip(reason="takes long; runs when CI is set, or with -m slow")
