@@ -16,7 +16,7 @@ Script = Callable[["Connection"], Awaitable[None]]
 
 KEY = "sk-test-0123456789abcdef"
 BODY = b'{"model":"fast","messages":[{"role":"user","content":"hi"}]}'
-SHORT = Timeouts(connect_s=2, first_byte_s=2, idle_s=2, total_s=4)
+SHORT = Timeouts(connect_s=10, first_byte_s=10, idle_s=10, total_s=20)
 
 
 class Request(msgspec.Struct, frozen=True):

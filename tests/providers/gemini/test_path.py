@@ -107,12 +107,12 @@ def test_an_answer_is_a_completion_of_the_openai_client(way: Way) -> None:
 def test_a_stream_says_what_the_whole_answer_says(way: Way) -> None:
     thinking = {"thinking_config": {"include_thoughts": True}}
     asked: dict[str, object] = {"google": thinking, "max_tokens": 6}
-    given, reply = way.stream("gemini-2.5-pro:tps=500", **asked)
+    given, reply = way.stream("gemini-2.5-pro:tps=50", **asked)
     check_chunks(given)
     for deltas in given:
         for chunk in deltas.chunks:
             ChatCompletionChunk.model_validate_json(chunk, strict=True)
-    assert settled(reply) == settled(way.whole("gemini-2.5-pro:tps=500", **asked))
+    assert settled(reply) == settled(way.whole("gemini-2.5-pro:tps=50", **asked))
     assert isinstance(reply, Reply)
     assert (reply.finish_reason, len(given) > 2) == ("length", True)
     assert reply.usage is not None
