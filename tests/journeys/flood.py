@@ -21,6 +21,8 @@ from pipeline.names import Names
 from pipeline.settings.load import Settings, load
 from pipeline.streams.link import Link
 
+#: The list by which each process tells that it is ready, and the key that then lets all begin.
+READY, BEGUN = "flood:ready", "flood:begun"
 #: Requests of one model that ask or wait at once.
 _DEMAND = 12
 _LOOK_S = 0.03
@@ -33,8 +35,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     config: str
     url: str
-    #: Point in time until which it asks.
-    until: float
+    #: How long it asks, once all are ready.
+    seconds: float
     #: Models, and the tenant that asks for each.
     models: dict[str, str]
 
@@ -60,9 +62,14 @@ class _Flood:
         self._catalog = Catalog(settings)
         self._admission = Admission(link, self._names, settings, self._catalog)
         self._waiting: dict[str, tuple[Event, asyncio.Event]] = {}
+        self._until = 0.0
 
     async def run(self) -> None:
         await self._admission.publish()
+        await self._link.call("RPUSH", READY, self._order.name)
+        while not (begun := await self._link.call("GET", BEGUN)):
+            await asyncio.sleep(_LOOK_S)
+        self._until = float(begun) + self._order.seconds
         looking = asyncio.create_task(self._look())
         models = [pair for pair in self._order.models.items() for _ in range(_DEMAND)]
         await asyncio.gather(*(self._ask_on(number, *pair) for number, pair in enumerate(models)))
@@ -80,7 +87,7 @@ class _Flood:
 
     def _requests(self, name: str, model: str, tenant: str) -> Iterator[Event]:
         plan, count = self._catalog.candidates(model), 0
-        while clock.now() < self._order.until:
+        while clock.now() < self._until:
             count += 1
             yield Event(
                 id=f"{name}-{count}", model=model, tenant=tenant, plan=plan, body_bytes=0,
@@ -104,7 +111,7 @@ class _Flood:
         return True
 
     def _ends_at(self) -> float:
-        return asyncio.get_running_loop().time() + max(0.0, self._order.until - clock.now())
+        return asyncio.get_running_loop().time() + max(0.0, self._until - clock.now())
 
     async def _hold(self, request: Event) -> None:
         packed = await self._link.call("HGET", f"{self._names.limits}:tickets", ticket_of(request))
