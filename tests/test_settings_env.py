@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.catalog import Catalog
 from pipeline.prices import price
-from pipeline.settings.load import Settings, load, not_yet
+from pipeline.settings.load import Settings, load
 
 
 def deployments(settings: Settings, model: str) -> list[str]:
@@ -105,7 +105,7 @@ def test_providers_fall_back_in_the_order_of_the_design() -> None:
     settings = load(environ=environ)
     order = [name.split("/")[0] for name in deployments(settings, "quality")]
     assert order == ["openai", "anthropic", "gemini", "openrouter", "azure", "ollama"]
-    assert not_yet(settings) == []
+    assert settings.left_out == ()
 
 
 @pytest.mark.parametrize("kind", ["openai", "anthropic", "gemini", "openrouter"])
@@ -180,7 +180,7 @@ def test_a_file_with_providers_is_the_whole_truth(tmp_path: Path) -> None:
     assert list(settings.providers) == ["local"]
     assert list(settings.models) == ["fast"]
     assert settings.ladder == (60, 600, 3600, 86_400)
-    assert not_yet(settings) == []
+    assert settings.left_out == ()
 
 
 def test_a_file_may_add_models_to_providers_of_the_environment(tmp_path: Path) -> None:
@@ -202,53 +202,9 @@ def test_a_file_may_add_models_to_providers_of_the_environment(tmp_path: Path) -
 def test_half_of_azures_variables_leave_it_out_aloud(given: str, missing: str) -> None:
     settings = load(environ={given: "x"})
     assert list(settings.providers) == ["simulated"]
-    assert not_yet(settings) == [f"{given}: azure is left out, since {missing} is not set"]
+    assert settings.left_out == (f"{given}: azure is left out, since {missing} is not set",)
 
 
 def test_an_empty_variable_counts_as_unset() -> None:
     names = ("OPENAI_API_KEY", "OPENROUTER_API_KEYS", "OLLAMA_HOST", "GEMINI_API_KEY", "LLM_RPM")
     assert load(environ=dict.fromkeys(names, " ")) == load(environ={})
-
-
-def test_nothing_is_promised_silently(tmp_path: Path) -> None:
-    path = tmp_path / "sluice.yaml"
-    path.write_text("""
-providers:
-  one: {kind: vllm, keys: [a]}
-models:
-  fast:
-    strategy: cost
-    deployments: [{provider: one, model: m}, {provider: one, model: n, weight: 2}]
-  other: {strategy: least_busy, deployments: [{provider: one, model: m}]}
-ladder: [1]
-telemetry: {otlp_endpoint: "http://h"}
-""")
-    yet = "not acted on by this version yet"
-    assert not_yet(load(path, environ={})) == [f"telemetry.otlp_endpoint: {yet}"]
-
-
-def test_every_limit_is_acted_on(tmp_path: Path) -> None:
-    path = tmp_path / "sluice.yaml"
-    path.write_text(f"""
-providers:
-  one: {{kind: vllm, keys: [a], limits: {{rpm: 9, burst: 2, tpm: 9, rpd: 9, tpd: 9}}}}
-  many: {{kind: vllm, keys: [a, b], limits: {{concurrency: 5}}, cooldown_s: 1}}
-  account: {{kind: vllm, keys: [a, b], limits: {{concurrency: 5}}, limits_per: account}}
-models:
-  fast:
-    on_limit: refuse
-    deployments:
-      - {{provider: one, model: m, limits: {{tpd: 1, concurrency: 2}}}}
-      - {{provider: one, model: m}}
-gate: {{aging_s: 5, max_queue_size: 10, reserve: {{high: 0.2}}, probe_s: 5}}
-gateway: {{user_header: X-User}}
-tenants:
-  acme: {{tokens: ["sha256:{"0" * 64}"], models: [f*], priority: 1, weight: 3, limits: {{rpm: 1}},
-    users: {{default: {{rpm: 1}}}}, token_limits: {{"00000000": {{tpd: 1}}}},
-    model_limits: {{fast: {{window: {{requests: 1, seconds: 1}}}}}}}}
-""")
-    assert not_yet(load(path, environ={})) == []
-
-
-def test_the_defaults_promise_nothing_that_is_not_there() -> None:
-    assert not_yet(load(environ={})) == []

@@ -11,7 +11,7 @@ from pipeline.cli import place
 from pipeline.cli.options import Where
 from pipeline.cli.tenants import lines
 from pipeline.errors import RedisUnavailable, SettingsError
-from pipeline.settings.load import Settings, TenantSettings, not_yet
+from pipeline.settings.load import Settings, TenantSettings
 from pipeline.settings.secret import TokenHash
 
 #: The oldest Redis on which everything works.
@@ -57,7 +57,7 @@ def _judge(where: Where, asked: Asked) -> Verdict:
     verdict = Verdict(
         valid=True,
         source=settings.source,
-        warnings=not_yet(settings),
+        warnings=list(settings.left_out),
         tenants=settings.tenants,
     )
     if asked.show:

@@ -27,7 +27,7 @@ from pipeline.embedded.redis_server import EmbeddedRedis
 from pipeline.errors import StartError
 from pipeline.names import Names
 from pipeline.settings.children import environment
-from pipeline.settings.load import Settings, not_yet
+from pipeline.settings.load import Settings
 
 #: New starts of our own Redis that may fail in a row.
 _REDIS_STARTS: Final = 5
@@ -157,7 +157,7 @@ class _Up:
         self._report.say(f"Sluice, configured by {self._settings.source}.")
         for line in billing(self._settings):
             self._report.say(line)
-        for line in not_yet(self._settings):
+        for line in self._settings.left_out:
             self._report.say(f"[yellow]warning:[/] {line}")
 
     def _show_parts(self) -> None:

@@ -16,6 +16,7 @@ from pipeline.settings.check import is_loopback, relations
 from pipeline.settings.decode import Text, decode
 from pipeline.settings.differences import Differences, completed
 from pipeline.settings.env_providers import providers
+from pipeline.settings.env_telemetry import telemetry
 from pipeline.settings.file import Tree, read
 from pipeline.settings.models import (
     BASE_URLS,
@@ -51,7 +52,6 @@ from pipeline.settings.schema import (
     WorkersSettings,
 )
 from pipeline.settings.secret import ApiKey, RedisUrl, Secret
-from pipeline.settings.unacted import not_yet
 
 __all__ = [
     "DEFAULT_REDIS_URL",
@@ -87,7 +87,6 @@ __all__ = [
     "WorkersSettings",
     "is_loopback",
     "load",
-    "not_yet",
 ]
 
 
@@ -109,13 +108,14 @@ def load(
     if path is not None and faults and not tree:
         raise SettingsError(faults, source)
     tree, left_out = _with_environment(tree, env)
+    tree, unmet = _with_telemetry(tree, env)
     variables, unknown = environment.variables(env)
     options = [(key, Text(text, "the command line")) for key, text in (overrides or {}).items()]
     for key, text in [*variables, *options]:
         environment.put(tree, key, text)
     tree = completed(tree)
     sections, misfits = decode(tree, Sections)
-    faults += [*unknown, *misfits]
+    faults += [*unmet, *unknown, *misfits]
     if sections is not None:
         faults += _related(sections, named(tree, faults))
     if faults or sections is None:
@@ -148,6 +148,16 @@ def _with_environment(tree: Tree, env: Mapping[str, str]) -> tuple[Tree, list[st
         given["models"] = own
     rest = {key: value for key, value in tree.items() if key not in ("providers", "models")}
     return {**given, **rest}, left_out
+
+
+def _with_telemetry(tree: Tree, env: Mapping[str, str]) -> tuple[Tree, list[str]]:
+    """Add what OpenTelemetry's variables configure and the file leaves open."""
+    given, faults = telemetry(env)
+    own = tree.get("telemetry") or {}
+    if not given or not isinstance(own, dict):
+        return tree, faults
+    said = {key: value for key, value in own.items() if value != ""}
+    return {**tree, "telemetry": {**given, **said}}, faults
 
 
 def _completed(sections: Sections, source: str, left_out: tuple[str, ...]) -> Settings:

@@ -199,11 +199,31 @@ class TenantSettings(Section, frozen=True, kw_only=True):
 
 
 class TelemetrySettings(Section, frozen=True, kw_only=True):
-    """Where traces go."""
+    """Where traces go, where metrics are to be read, and how logs are written."""
 
+    #: Where an OTLP collector listens; empty: there are no traces.
     otlp_endpoint: HttpUrl = ""
+    #: Empty: as the port tells, 4318 being HTTP's.
+    protocol: Literal["", "grpc", "http/protobuf"] = ""
     #: Share of requests that are traced.
     sampling: Share = 1.0
+    #: Whether the decision of a caller's own `traceparent` goes before that.
+    parent_based: bool = True
+    #: How long an export may take.
+    timeout_s: Seconds = 2
+    #: Whether providers are told the trace context, too.
+    to_providers: bool = False
+    #: Whether prompts and answers are recorded, each up to so many bytes.
+    capture_content: bool = False
+    content_bytes: Count = 8192
+    #: Jaeger's pages, for links to traces.
+    jaeger_url: HttpUrl = ""
+    #: Beyond loopback, whoever reaches it may read the metrics.
+    metrics_host: Host = "127.0.0.1"
+    #: Of the first process; further ones take those behind it. 0: none.
+    metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 9464
+    logs: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class Sections(Section, frozen=True, kw_only=True):

@@ -34,12 +34,12 @@ class Source(msgspec.Struct, frozen=True):
     entry: str
 
 
-def arguments(source: Source, outcome: Outcome, line: Line, kept: Kept) -> list[Argument]:
-    """Give the arguments of one outcome for `transition.lua`."""
-    status = _status(outcome, source)
-    event = _left(source, outcome, line, status)
+def arguments(
+    source: Source, outcome: Outcome, event: Event, line: Line, kept: Kept
+) -> list[Argument]:
+    """Give the arguments of one outcome for `transition.lua`, with the event as it was `left`."""
     head: list[Argument] = [source.stream, source.group, source.entry, event.id]
-    fields = _fields(outcome, status, line)
+    fields = _fields(outcome, event.status, line)
     match outcome:
         case Forward(to=to):
             verb: list[Argument] = ["F", to, events.encode(event)]
@@ -58,9 +58,9 @@ def arguments(source: Source, outcome: Outcome, line: Line, kept: Kept) -> list[
     return [*head, *verb, len(fields) // 2, *fields]
 
 
-def _left(source: Source, outcome: Outcome, line: Line, status: Status) -> Event:
+def left(source: Source, outcome: Outcome, line: Line) -> Event:
     """Give the event as its hop leaves it."""
-    changes: dict[str, object] = {"delivery": 1, "status": status}
+    changes: dict[str, object] = {"delivery": 1, "status": _status(outcome, source)}
     if source.group == ROUTE:
         changes["entry"] = f"{source.stream.partition(':')[2]}:{source.entry}"
     if isinstance(outcome, Die):

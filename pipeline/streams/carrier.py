@@ -13,6 +13,7 @@ from pipeline.event import Event, Line
 from pipeline.flow import LAST
 from pipeline.names import Names
 from pipeline.outcome import Climb, Forward, Outcome
+from pipeline.passage import Observer, Passage
 from pipeline.streams import carriage
 from pipeline.streams.batch import split
 from pipeline.streams.carriage import Kept
@@ -63,6 +64,8 @@ class Carrier:
         self.on_climb: Callable[[float], object] | None = None
         #: Is told of each event of which others have taken over what became of it.
         self.on_refused: Callable[[Event], object] | None = None
+        #: Are told of each passage.
+        self.observers: list[Observer] = []
         #: While draining, nothing but the last hop's entries is taken along.
         self.draining = False
 
@@ -113,7 +116,7 @@ class Carrier:
     async def take_ranked(self, room: int) -> Reply:
         """Take new requests, high before default before low, one slot in twenty left to each."""
         reserves = [_share(room), _share(room)]
-        _, taken = await self._link.run(
+        _, taken, _ = await self._link.run(
             TRANSITION, [self._names.prefix], [*self._head, 0, 0, room, *reserves]
         )
         return taken
@@ -121,22 +124,35 @@ class Carrier:
     async def _transition(self, batch: list[Landed]) -> Reply:
         args: list[Argument] = [*self._head, len(batch)]
         end = clock.now()
+        left: list[Event] = []
         for landed in batch:
-            args += carriage.arguments(
-                landed.run.source, landed.outcome, _line(landed, end), self._kept
-            )
+            source, outcome, line = landed.run.source, landed.outcome, _line(landed, end)
+            left.append(carriage.left(source, outcome, line))
+            args += carriage.arguments(source, outcome, left[-1], line, self._kept)
         args += self._takes(batch)
-        refused, taken = await self._ask(args)
+        refused, taken, repeated = await self._ask(args)
         for landed in batch:
             self._holdings.release(landed.run)
             if isinstance(landed.outcome, Climb) and self.on_climb:
                 self.on_climb(landed.outcome.rung)
         for index in refused:
-            run = batch[index - 1].run
-            log.warning("The transition of %s from %s was refused", run.event.id, run.source.group)
-            if self.on_refused:
-                self.on_refused(run.event)
+            self._refuse(batch[index - 1].run)
+        if self.observers:
+            self._tell(batch, left, {*refused, *repeated})
         return taken
+
+    def _refuse(self, run: Running) -> None:
+        log.warning("The transition of %s from %s was refused", run.event.id, run.source.group)
+        if self.on_refused:
+            self.on_refused(run.event)
+
+    def _tell(self, batch: list[Landed], left: list[Event], void: set[int]) -> None:
+        """Tell the observers of a batch, but for the places whose outcome was void."""
+        for place, (landed, event) in enumerate(zip(batch, left, strict=True), 1):
+            if place not in void:
+                passage = Passage(landed.run.event, event, landed.outcome)
+                for observe in self.observers:
+                    observe(passage)
 
     async def _transition_alone(self, landed: Landed) -> Reply:
         try:
@@ -148,16 +164,17 @@ class Carrier:
             again(REFUSED_S, self.land, landed.run, landed.outcome)
             return []
 
-    async def _ask(self, args: list[Argument]) -> tuple[list[int], Reply]:
+    async def _ask(self, args: list[Argument]) -> tuple[list[int], Reply, list[int]]:
         while True:
             try:
-                refused, taken = await self._link.run(TRANSITION, [self._names.prefix], args)
+                found = await self._link.run(TRANSITION, [self._names.prefix], args)
             except LinkError:
                 # Safe to ask again: what was done before the reply was lost is refused by the
                 # fence, and what it took is found when pending entries are adopted.
                 await self._link.up()
             else:
-                return refused, taken
+                refused, taken, repeated = found
+                return refused, taken, repeated
 
     def _takes(self, batch: list[Landed]) -> list[Argument]:
         """Ask for entries of the hops just forwarded to, and of `done`, in the same step."""

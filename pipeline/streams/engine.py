@@ -19,6 +19,7 @@ from pipeline.event import Event
 from pipeline.flow import BY_NAME, LAST, ROUTE
 from pipeline.names import LANES, Lane, Names
 from pipeline.outcome import Die, Outcome
+from pipeline.passage import Observer
 from pipeline.streams import intake
 from pipeline.streams.carriage import Kept, Source
 from pipeline.streams.carrier import CALLBACK, DONE, Carrier
@@ -82,6 +83,10 @@ class Engine:
         self._writer: asyncio.Task[None] | None = None
         #: Is told of events that end without their hop: it cannot give back what they hold.
         self.on_given_up: Callable[[Event], object] | None = None
+
+    def observe(self, observer: Observer) -> None:
+        """Have an observer told of each passage."""
+        self._carrier.observers.append(observer)
 
     def on_refused(self, note: Callable[[Event], object]) -> None:
         """Have each event noted for which this process came too late."""

@@ -19,13 +19,14 @@
 --              E  event, letter or "", closing, body ttl_s, session or ""     end
 --          then number of takes, and for each: source, group, count;
 --          then how many entries to take from the lanes, how many of them to leave to default and to low
--- Returns  {indices of refused outcomes, entries taken in the form of XREADGROUP}
+-- Returns  {indices of refused outcomes, entries taken in the form of XREADGROUP, indices of those whose
+--          request a producer had written before}
 local prefix, me = ARGV[1], ARGV[2]
 local replies_s, kept_s = string.match(ARGV[3], '^(%d+) (%d+)$')
 replies_s = tonumber(replies_s)
 local CLOSING = '999999999-0'
 local at = 5
-local refused = {}
+local refused, repeated = {}, {}
 
 -- A write that needs no memory lets the writes after it pass when Redis is full: what was
 -- accepted must be able to end.
@@ -141,6 +142,7 @@ for index = 1, tonumber(ARGV[4]) do
     local from = 'hop'
     if string.sub(source, 1, 9) == 'requests:' then from = origin(source, record, entry) end
     if from == 'repeated' then
+      repeated[#repeated + 1] = index
       redis.call('HINCRBY', prefix .. ':counters', 'duplicates', 1)
     else
       if last > first then redis.call('HSET', record, unpack(ARGV, first, last)) end
@@ -208,4 +210,4 @@ if slots > 0 then
     take('requests:default', 'route', free)
   end
 end
-return {refused, taken}
+return {refused, taken, repeated}

@@ -186,10 +186,8 @@ def test_a_provider_with_a_key_is_named_as_the_one_that_bills(
         f"gateway: {{port: {house.gateway_port}, default_model: big}}\n"
         "providers: {openai: {kind: openai, keys: [sk-secret-key-of-somebody]}}\n"
         "models: {big: {deployments: [{provider: openai, model: gpt-4o}]}}\n"
-        "telemetry: {sampling: 0.5}\n"
     )
     up = start(house, nursery)
     assert "openai will be billed" in up.output
-    assert "warning: telemetry.sampling: " in up.output
     assert "secret" not in up.output
     assert "simulated" not in parts(up)

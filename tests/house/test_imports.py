@@ -19,6 +19,8 @@ LAYERS: Mapping[str, Sequence[str]] = {
         for name in (
             "event",
             "outcome",
+            "passage",
+            "tracing",
             "errors",
             "names",
             "clock",
