@@ -21,7 +21,7 @@ from pipeline.names import Names
 from pipeline.settings.load import Settings, load
 from pipeline.streams.link import Link
 
-#: The list by which each process tells that it is ready, and the key that then lets all begin.
+#: The list by which each process tells that it is ready, and that by which all then begin.
 READY, BEGUN = "flood:ready", "flood:begun"
 #: Requests of one model that ask or wait at once.
 _DEMAND = 12
@@ -67,8 +67,9 @@ class _Flood:
     async def run(self) -> None:
         await self._admission.publish()
         await self._link.call("RPUSH", READY, self._order.name)
-        while not (begun := await self._link.call("GET", BEGUN)):
-            await asyncio.sleep(_LOOK_S)
+        begun = None
+        while begun is None:
+            begun = await self._link.call("BLMOVE", BEGUN, BEGUN, "LEFT", "RIGHT", 1)
         self._until = float(begun) + self._order.seconds
         looking = asyncio.create_task(self._look())
         models = [pair for pair in self._order.models.items() for _ in range(_DEMAND)]
