@@ -17,6 +17,7 @@ from gateway.exchange import Exchange, Headers
 from gateway.hearing import PING_S, Hearing, Wait
 from gateway.records import Record, Task, not_found, task, tenant_of
 from gateway.sse import PING
+from gateway.traces import Traces
 from gateway.waiting import Outlook, Sight, Spot, limited
 from pipeline import clock
 from pipeline.catalog import Catalog
@@ -78,6 +79,7 @@ class Gateway:
         self.inbox.on_news = self._reloads.take_over
         replicas = replicas_of(settings.durability, url, f"sluice-accept-{self.name}")
         self.ingress = Ingress(self.link, self.names, replicas)
+        self.traces = Traces(settings.telemetry, self.names)
         self._outlook = Outlook(self.link, self.names, sight(self.link, self.names))
         self.hearings: set[Hearing] = set()
         #: Whether everyone has been told that this gateway stops.
@@ -115,12 +117,14 @@ class Gateway:
                 f"cannot be reached: {error}"
             ) from error
         self._clock = asyncio.create_task(self._keep_clock(), name="clock")
+        self.traces.open(self.link, self.inbox)
 
     async def close(self) -> None:
         """Remove the inbox and disconnect."""
         if self._clock:
             self._clock.cancel()
         await self._reloads.close()
+        await self.traces.close()
         await self.inbox.close()
         await self.ingress.close()
         await self.link.close()
