@@ -33,6 +33,7 @@ from pipeline.streams.link import Argument, Link, LinkError, Reply
 from pipeline.streams.reloads import Reloads
 from pipeline.streams.replicas import replicas_of
 from pipeline.streams.scripts import CANCEL, Script
+from pipeline.telemetry.jaeger import trace_url
 
 log = logging.getLogger(__name__)
 
@@ -173,8 +174,11 @@ class Gateway:
     async def state(self, request_id: str, record: Record) -> Task:
         """Tell a request's state from its record. Raises `RedisUnavailable`."""
         if record.get("status") == b"waiting":
-            return task(request_id, record, spot=await self._outlook.spot(request_id))
-        return task(request_id, record, deltas=await self._deltas(request_id, record))
+            shown = task(request_id, record, spot=await self._outlook.spot(request_id))
+        else:
+            shown = task(request_id, record, deltas=await self._deltas(request_id, record))
+        page = trace_url(self.settings.telemetry, shown.trace_id or "")
+        return msgspec.structs.replace(shown, trace_url=page)
 
     async def quota_headers(self, event: Event) -> Headers:
         """Tell the state of our limits on an event's client; nothing where it has none."""
@@ -243,11 +247,11 @@ class Gateway:
     async def _follow_clock(self) -> bytes | None:
         """Follow Redis's clock; gives the configuration that was published last."""
         # Both before the first await, so that they share a round trip.
-        names = self.names
+        names, asked_s = self.names, clock.asking()
         time, others = self.link.call("TIME"), self.link.call("MGET", names.clock, names.config)
         seconds, microseconds = await time
         offset, published = await others
-        clock.follow(int(seconds) + int(microseconds) / 1e6 + float(offset or 0))
+        clock.follow(int(seconds) + int(microseconds) / 1e6 + float(offset or 0), asked_s)
         return cast("bytes | None", published)
 
     async def _keep_clock(self) -> None:

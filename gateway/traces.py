@@ -75,13 +75,14 @@ class Served:
     def spans(self) -> Spans:
         """Tell of the exchange."""
         trace, root = self._trace, tracing.span_id_of(self._trace.root)
-        ended = self.closing.ended if self.closing else 0.0
+        start, ended = self.start, self.closing.ended if self.closing else 0.0
         if self.is_root:
             span_id, parent, end = root, trace.parent, max(self._end, ended)
         else:
-            # Its parent has ended with the request, and it has nothing to tell beyond that.
+            # Its parent is the request, and has nothing to tell beyond that.
             span_id, parent = tracing.child_id(trace.root, "server"), root
             end = min(self._end, ended) if ended else self._end
+            start = self.event.created if self.event else start
         route = self._exchange.scope["path"]
         server = Span(
             name=f"POST {route}",
@@ -89,8 +90,8 @@ class Served:
             id=span_id,
             parent=parent,
             is_remote=self.is_root,
-            start=self.start,
-            end=max(self.start, end),
+            start=start,
+            end=max(start, end),
             attributes=self._attributes(route),
             error=self._error(),
         )

@@ -76,13 +76,15 @@ class Stretch(msgspec.Struct, frozen=True):
 def split(journal: Sequence[Line], created: float) -> Iterator[Stretch]:
     """Split a journal into its legs; one that has just left its rung has no lines yet."""
     lines: list[Line] = []
-    start, calls = created, 0
+    start, calls, has_climbed = created, 0, False
     for line in journal:
+        if has_climbed and not lines:
+            # It may have been let go before its rung's time was over.
+            start = min(start, line.start)
         lines.append(line)
         if "rung" in line.facts:
-            yield Stretch(lines, min(start, lines[0].start), calls)
+            yield Stretch(lines, start, calls)
             calls += sum(map(is_call, lines))
-            start, lines = line.end + float(line.facts["rung"]), []
+            start, lines, has_climbed = line.end + float(line.facts["rung"]), [], True
     if lines or not journal:
-        # It may have been let go before its rung's time was over.
-        yield Stretch(lines, min(start, lines[0].start) if lines else start, calls)
+        yield Stretch(lines, start, calls)

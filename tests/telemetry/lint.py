@@ -56,6 +56,13 @@ def _misdescribed(span: Seen) -> list[str]:
     return found
 
 
+def root_of(spans: Sequence[Seen]) -> Seen:
+    """Give the root of a trace."""
+    ids = {span.id for span in spans}
+    [root] = [span for span in spans if span.parent not in ids]
+    return root
+
+
 def tree(spans: Sequence[Seen]) -> str:
     """Draw spans by their names, children indented below their parents, first ones first."""
     ids = {span.id for span in spans}
