@@ -1,26 +1,18 @@
 """The tree of each kind of journey, as a collector gets it over real OTLP."""
 
-import http.client
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.conftest import NURSERY
-from tests.house_of_sluice import House, Section
+from tests.house_of_sluice import House
 from tests.reckoning import entries
-from tests.telemetry.collector import Collector, Seen
-from tests.telemetry.conftest import TracedHouse
+from tests.telemetry.asking import CHAT, MESSAGES, OUTSIDE, ask, named, whole
+from tests.telemetry.collector import Collector
 from tests.telemetry.lint import faults, root_of, tree
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.journey
-
-CHAT: Final = "/v1/chat/completions"
-OUTSIDE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-_MESSAGES: Final = [{"role": "user", "content": "the-marked-prompt"}]
 
 _PLAIN: Final = f"""\
 POST {CHAT} SERVER gateway
@@ -30,75 +22,6 @@ POST {CHAT} SERVER gateway
     chat fast CLIENT worker
   process respond CONSUMER worker
   deliver INTERNAL gateway"""
-
-
-def _served_by(*models: str, **settings: object) -> Section:
-    return {"deployments": [{"provider": "sim", "model": model} for model in models], **settings}
-
-
-def _limited(model: str, **limits: int) -> Section:
-    return {"deployments": [{"provider": "sim", "model": model, "limits": limits}]}
-
-
-_MODELS: Final[Section] = {
-    "limited": _served_by("limited:error=429,retry_after_ms=20,error_first=1,tokens=3"),
-    "shaky": _served_by("first:error=503,retry_after_ms=5000", "second:tokens=3"),
-    "broken": _served_by("first:error=500", ladder=[]),
-    "climbs": _served_by("climbs:error=503,error_first=1,tokens=3", ladder=[1]),
-    "narrow": _limited("narrow:ttft_ms=150,tokens=2", concurrency=1),
-}
-
-
-@pytest.fixture(scope="module")
-def traced(
-    redis_binary: Path, tmp_path_factory: pytest.TempPathFactory, collector: Collector
-) -> Iterator[House]:
-    """Run the house that the trees of this module grow in."""
-    directory = tmp_path_factory.mktemp("traced")
-    untiring: Section = {
-        "sim": {"any_model": True, "breaker": {"failures": 0}, "keys": ["sk-the-marked-key"]}
-    }
-    sections: dict[str, Section] = {
-        "providers": untiring, "models": _MODELS, "retry": {"quick": 0},
-        "telemetry": {"to_providers": True, "jaeger_url": "http://127.0.0.1:16686"},
-    }  # fmt: skip
-    with TracedHouse(directory, redis_binary, collector.url, **sections) as house:
-        yield house.start()
-
-
-@pytest.fixture
-def house(request: pytest.FixtureRequest, traced: House) -> House:
-    """Give that house."""
-    request.node.stash[NURSERY] = traced.nursery
-    return traced
-
-
-def ask(
-    house: House, model: str = "fast", *, stream: bool = False, **headers: str
-) -> tuple[int, str, dict[str, str]]:
-    """Ask for a completion; give status, request id and the answer's headers."""
-    link = http.client.HTTPConnection("127.0.0.1", house.port, timeout=30)
-    body = {"model": model, "messages": _MESSAGES, "stream": stream}
-    link.request(
-        "POST", CHAT, json.dumps(body), {k.replace("_", "-"): v for k, v in headers.items()}
-    )
-    answer = link.getresponse()
-    answer.read()
-    link.close()
-    told = dict(answer.getheaders())
-    return answer.status, told["x-request-id"], told
-
-
-def whole(collector: Collector, request_id: str, *names: str, outside: str = "") -> list[Seen]:
-    """Wait for the one trace of a request, which is well-formed."""
-    [spans] = collector.until(request_id, *names)
-    assert faults(spans, outside) == []
-    return spans
-
-
-def named(spans: list[Seen], name: str) -> list[Seen]:
-    """Give the spans of a name."""
-    return [span for span in spans if span.name == name]
 
 
 def test_a_plain_request(house: House, collector: Collector) -> None:
@@ -274,7 +197,7 @@ request leg 2 INTERNAL worker
 def test_a_producers_own_trace_goes_on_through_us_and_out_again(
     house: House, collector: Collector
 ) -> None:
-    asked = {"request_id": "mine", "model": "sim/sim:tokens=2", "messages": _MESSAGES}
+    asked = {"request_id": "mine", "model": "sim/sim:tokens=2", "messages": MESSAGES}
     event = json.dumps({**asked, "reply_to": "answers"})
     lane = house.names.requests["default"]
     entry = ("event", event, "traceparent", OUTSIDE, "tracestate", "vendor=1")

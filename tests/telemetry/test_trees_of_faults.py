@@ -14,15 +14,14 @@ import pytest
 from tests.cli.command import sluice
 from tests.house_of_sluice import House, Section, kill_family
 from tests.reckoning import Reckoning
+from tests.telemetry.asking import CHAT, MESSAGES, ask
 from tests.telemetry.collector import Collector
 from tests.telemetry.conftest import BuildTraced, TracedHouse
 from tests.telemetry.lint import faults, root_of, tree
-from tests.telemetry.test_trees import CHAT, ask
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.journey
 
-_MESSAGES: Final = [{"role": "user", "content": "the-marked-prompt"}]
 _SLOW: Final = "sim:ttft_ms=100,tps=20,tokens=12"
 _UNTIRING: Final[Section] = {"sim": {"any_model": True, "breaker": {"failures": 0}}}
 
@@ -104,7 +103,7 @@ def test_a_client_that_goes_in_the_middle_of_its_stream_is_a_flag_and_no_error(
 ) -> None:
     house = build_traced().start()
     link = http.client.HTTPConnection("127.0.0.1", house.port, timeout=30)
-    body = {"model": f"sim/{_SLOW}", "messages": _MESSAGES, "stream": True}
+    body = {"model": f"sim/{_SLOW}", "messages": MESSAGES, "stream": True}
     link.request("POST", CHAT, json.dumps(body))
     answer = link.getresponse()
     request_id = answer.headers["x-request-id"]
