@@ -111,6 +111,9 @@ def _fields(outcome: Outcome, status: Status, line: Line) -> list[Argument]:
         case Die(failure=failure):
             fields += _last_fields(event, line, failure)
     fields += ["status", status]
+    if len(lines) <= 2 and event.trace and not event.trace.served:
+        # It may have been decided about here; what the gateway serves was there before.
+        fields += _trace_field(event)
     for number in range(1 if len(lines) == 2 else len(lines), len(lines) + 1):
         fields += [str(number), events.encode(lines[number - 1])]
     return fields

@@ -5,6 +5,7 @@ from typing import Final
 
 import pytest
 
+from pipeline.client_sync import SyncClient
 from tests.house_of_sluice import House
 from tests.reckoning import entries
 from tests.telemetry.asking import CHAT, MESSAGES, OUTSIDE, ask, named, whole
@@ -253,3 +254,38 @@ def test_no_span_holds_a_prompt_or_a_key(house: House, collector: Collector) -> 
     told = repr(collector.received)
     assert "the-marked-prompt" not in told
     assert "the-marked-key" not in told
+
+
+def test_a_stream_that_climbs_is_served_by_its_first_trace(
+    house: House, collector: Collector
+) -> None:
+    status, request_id, headers = ask(house, "climbs", stream=True)
+    first, second = collector.until(request_id, f"POST {CHAT}", "request leg 2", "deliver")
+    assert status == 200
+    assert faults(first) == faults(second) == []
+    # The exchange lasts until its answer is delivered; the rest of the way is the next trace.
+    model = "climbs:error=503,error_first=1,tokens=3"
+    expected = f"""\
+POST {CHAT} SERVER gateway
+  process route CONSUMER worker
+  process gate CONSUMER worker
+  process call CONSUMER worker
+    chat {model} CLIENT worker !503
+  deliver INTERNAL gateway"""
+    assert tree(first) == expected
+    before, after = root_of(first), root_of(second)
+    assert before.trace == headers["x-trace-id"]
+    assert before.attributes["sluice.next.trace_id"] == after.trace
+    assert after.links[0].span == before.id
+
+
+def test_the_python_client_is_traced_by_the_workers(house: House, collector: Collector) -> None:
+    parent = f"00-{'12' * 16}-{'34' * 8}-01"
+    with SyncClient(house.redis.url) as client:
+        request_id = client.submit(prompt="hi", model="fast", traceparent=parent)
+        client.result(request_id)
+        spans = whole(collector, request_id, "request", "process respond", outside="34" * 8)
+    assert (spans[0].name, spans[0].parent) == ("request", "34" * 8)
+    assert {span.trace for span in spans} == {"12" * 16}
+    _, told = house.ask("GET", f"/v1/requests/{request_id}")
+    assert told["trace_id"] == "12" * 16
