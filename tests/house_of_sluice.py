@@ -137,7 +137,7 @@ class House:
             return next((name for name in alive if name.split("-")[-2] in mine), "")
 
         name = eventually(named, 20.0, "a worker's sign of life")
-        worker.await_output(f"Worker {name} started")
+        worker.await_output(f"Worker started  worker={name}")
         return name
 
     def start_worker(self, redis_url: str = "", module: str = "workers.app") -> tuple[Spawned, str]:
