@@ -51,9 +51,10 @@ def gateways(
 
 def workers(settings: Settings, environment: Mapping[str, str]) -> list[Part]:
     """Give a part for each worker process: a Dramatiq of its own, with one process."""
+    # Its master would write lines of its own form; what goes wrong it tells all the same.
     dramatiq = (
         "-m", "dramatiq", "workers.app", "--processes", "1", "--threads", "1",
-        "--worker-fork-timeout", _FORK_TIMEOUT_MS,
+        "--worker-fork-timeout", _FORK_TIMEOUT_MS, "--skip-logging",
     )  # fmt: skip
     return [
         Part(

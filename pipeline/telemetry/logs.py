@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Final
 
+import msgspec
 import redis.exceptions
 
 from pipeline import clock
@@ -48,6 +49,19 @@ _PASSWORD: Final = re.compile(r"(?<=://)[^/@\s]*@")
 _WORD: Final = re.compile(r'[^\s"=\\]+')
 
 Value = str | int | float | bool | None | Mapping[str, str]
+
+
+class _Line(msgspec.Struct):
+    """What every line has."""
+
+    time: str
+    level: str
+    part: str
+    logger: str
+    event: str
+
+
+_reader: Final = msgspec.json.Decoder(_Line)
 
 
 class _Form(logging.Formatter):
@@ -123,6 +137,21 @@ def configure(part: str, telemetry: TelemetrySettings) -> None:
     logging.captureWarnings(capture=True)
     sys.excepthook = _crashed
     threading.excepthook = _thread_crashed
+
+
+def wrapped(part: str, text: str) -> str:
+    """Give what a process has written beside its log as a line of JSON."""
+    told = {"name": "output", "levelname": "INFO", "msg": text}
+    return JsonForm(part).format(logging.makeLogRecord(told))
+
+
+def is_line(text: str) -> bool:
+    """Tell whether a text is a line as `JsonForm` writes them."""
+    try:
+        _reader.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def told_of(error: BaseException) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pipeline.about import FIELDS
 from pipeline.current import Current
 from pipeline.settings.load import Settings, load
 from pipeline.streams.link import Link
