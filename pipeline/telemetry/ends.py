@@ -5,18 +5,26 @@ that for each request, and metrics count it.
 """
 
 import logging
-import re
 from typing import Final
 
 from pipeline.about import about
-from pipeline.errors import Failure
+from pipeline.errors import Cause, Failure
 from pipeline.outcome import Climb, Die, Finish
 from pipeline.passage import Passage
 
 log = logging.getLogger(__name__)
 
-#: A code is a word; a provider's may be anything, the prompt too.
-_CODE: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+#: With these causes the code may be a provider's own, which may be anything, the prompt too.
+_CITING: Final[frozenset[Cause]] = frozenset({"bad_request", "model_not_found", "rate_limited"})
+#: Codes that are told all the same: ours, and those of providers that say more than the cause.
+_KNOWN: Final = frozenset(
+    {
+        "body_too_large", "content_filter", "content_policy_violation", "context_length_exceeded",
+        "invalid_request", "invalid_value", "model_not_found", "no_access", "rate_limit_exceeded",
+        "rate_limited", "request_too_heavy", "string_above_max_length", "unsupported_parameter",
+        "unsupported_value",
+    }
+)  # fmt: skip
 
 
 def note_end(passage: Passage) -> None:
@@ -51,19 +59,23 @@ def _note(
 ) -> None:
     if not log.isEnabledFor(level):
         return
-    event, code = passage.before, failure.code if failure else None
+    event = passage.before
     extra = about(
         event,
         passage.line.hop,
         cause=failure.cause if failure else None,
         status=failure.status if failure else None,
-        code=code if code and _CODE.fullmatch(code) else None,
+        code=_code(failure) if failure else None,
         deployment=_deployment(passage),
         rung=rung,
         leg=event.leg,
         attempts=passage.event.attempts,
     )
     log.log(level, words, extra=extra)
+
+
+def _code(failure: Failure) -> str | None:
+    return failure.code if failure.code in _KNOWN or failure.cause not in _CITING else None
 
 
 def _deployment(passage: Passage) -> str | None:

@@ -1,0 +1,1 @@
+"""Telemetry by itself: what it makes of passages and of log calls."""
