@@ -14,6 +14,8 @@ from pipeline.passage import Passage
 
 log = logging.getLogger(__name__)
 
+#: Outcomes that may be told of above `debug`; the others, nearly all, cost a look at the level.
+_TELLING: Final = (Climb, Die)
 #: With these causes the code may be a provider's own, which may be anything, the prompt too.
 _CITING: Final[frozenset[Cause]] = frozenset({"bad_request", "model_not_found", "rate_limited"})
 #: Codes that are told all the same: ours, and those of providers that say more than the cause.
@@ -29,6 +31,8 @@ _KNOWN: Final = frozenset(
 
 def note_end(passage: Passage) -> None:
     """Log a passage that ends a leg; any other at `debug`."""
+    if not isinstance(passage.outcome, _TELLING) and not log.isEnabledFor(logging.DEBUG):
+        return
     match passage.outcome:
         case Climb(failure=failure, rung=rung):
             _note(logging.INFO, "Request climbed", passage, failure, rung)
