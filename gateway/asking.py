@@ -11,10 +11,12 @@ from typing import Final, TypeVar
 import msgspec
 
 from gateway.exchange import Exchange
+from pipeline import tracing
 from pipeline.errors import BadRequest
 from pipeline.names import MAX_PRIORITY, MIN_PRIORITY
 from pipeline.needs import Asks
 from pipeline.preferences import ModelPreferences
+from pipeline.tracing import NOBODY, Caller
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -30,7 +32,6 @@ _ROOM: Final = 200
 
 _PATH: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 _MISSING: Final = re.compile(r"Object missing required field `([^`]*)`")
-_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
@@ -73,7 +74,8 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
 
     priority: int | None = None
     timeout_s: float | None = None
-    traceparent: str = ""
+    #: The trace context that it belongs to.
+    caller: Caller = NOBODY
     follows: str = ""
 
 
@@ -113,13 +115,19 @@ def wishes(exchange: Exchange) -> Wishes:
     """Read the headers that are for us. Raises `BadRequest` where one cannot be obeyed."""
     priority = exchange.header(b"x-sluice-priority")
     timeout = exchange.header(b"x-request-timeout")
-    traceparent = exchange.header(b"traceparent")
     return Wishes(
         priority=_priority_header(priority) if priority else None,
         timeout_s=_timeout_header(timeout) if timeout else None,
-        traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else "",
+        caller=caller_of(exchange),
         follows=exchange.header(b"x-sluice-follows"),
     )
+
+
+def caller_of(exchange: Exchange) -> Caller:
+    """Read the trace context that a request belongs to."""
+    if b"traceparent" not in exchange.headers:
+        return NOBODY
+    return tracing.caller_of(exchange.header(b"traceparent"), exchange.header(b"tracestate"))
 
 
 def priority_of(asked: int | None, wished: int | None, tier: str | None, usual: int) -> int:

@@ -45,6 +45,8 @@ class Endpoint:
         finally:
             if not (exchange.finished or exchange.gone):
                 await _collapse(exchange)
+            if exchange.on_end:
+                exchange.on_end()
 
     async def _answer(self, exchange: Exchange) -> None:
         method: str = exchange.scope["method"]

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
 from pipeline import clock
 from pipeline.errors import BodyTooLarge
+from pipeline.event import Closing, Event, Trace
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -23,12 +24,29 @@ class ClientGone(Exception):
     """The client closed its connection: nobody is left to be answered."""
 
 
+class Watcher(Protocol):
+    """Follows an exchange that is traced."""
+
+    trace: Trace
+    event: Event | None
+    closing: Closing | None
+
+    def began(self, status: int, /) -> None:
+        """Note that the answer has begun."""
+        ...
+
+    def wrote(self, data: bytes, /) -> None:
+        """Note a part of the answer."""
+        ...
+
+
 class Exchange:
     """One request; its answer is whole (`answer`) or a stream (`begin`, `write`, `finish`)."""
 
     __slots__ = (
-        "_receive", "_send", "arrived", "closing_frame", "finished", "gone", "headers", "promise",
-        "repeats", "request_id", "scope", "started", "stream_type", "told", "wrote",
+        "_receive", "_send", "arrived", "closing_frame", "finished", "gone", "headers", "on_end",
+        "promise", "repeats", "request_id", "scope", "served", "started", "stream_type", "told",
+        "wrote",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,6 +65,9 @@ class Exchange:
         self.told: Headers = ()
         #: Whether the answer is that of another request, which held the same key.
         self.repeats = False
+        #: Follows it where it is traced, and is told when it is over.
+        self.served: Watcher | None = None
+        self.on_end: Callable[[], None] | None = None
         self.started = False
         self.finished = False
         self.gone = False
@@ -90,6 +111,8 @@ class Exchange:
         length = () if status == 204 else ((b"content-length", b"%d" % len(body)),)
         await self._start(status, [*headers, *length])
         self.finished = True
+        if self.served:
+            self.served.wrote(body)
         await self._send({"type": "http.response.body", "body": body})
 
     async def begin(self) -> None:
@@ -108,11 +131,15 @@ class Exchange:
     async def write(self, data: bytes) -> None:
         """Send a part of the stream; waits while the client is slow to read."""
         self.wrote = asyncio.get_running_loop().time()
+        if self.served:
+            self.served.wrote(data)
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self, data: bytes = b"") -> None:
         """End the stream, with its last part."""
         self.finished = True
+        if self.served and data:
+            self.served.wrote(data)
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def until_gone(self) -> None:
@@ -121,10 +148,18 @@ class Exchange:
             pass
         self.gone = not self.finished
 
+    def took(self, event: Event) -> None:
+        """Note the event as which the request was accepted, for who follows it."""
+        if self.served:
+            self.served.event = event
+
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.started = True
         headers.append((b"x-request-id", self.request_id.encode()))
         headers += self.told
+        if self.served:
+            self.served.began(status)
+            headers.append((b"x-trace-id", self.served.trace.id.encode()))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
 

@@ -17,6 +17,7 @@ from gateway.exchange import Exchange, Headers
 from gateway.hearing import PING_S, Hearing, Wait
 from gateway.records import Record, Task, not_found, task, tenant_of
 from gateway.sse import PING
+from gateway.traces import Traces
 from gateway.waiting import Outlook, Sight, Spot, limited
 from pipeline import clock
 from pipeline.catalog import Catalog
@@ -32,6 +33,7 @@ from pipeline.streams.link import Argument, Link, LinkError, Reply
 from pipeline.streams.reloads import Reloads
 from pipeline.streams.replicas import replicas_of
 from pipeline.streams.scripts import CANCEL, Script
+from pipeline.telemetry.jaeger import trace_url
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ class Gateway:
         self.inbox.on_news = self._reloads.take_over
         replicas = replicas_of(settings.durability, url, f"sluice-accept-{self.name}")
         self.ingress = Ingress(self.link, self.names, replicas)
+        self.traces = Traces(settings.telemetry, self.names)
         self._outlook = Outlook(self.link, self.names, sight(self.link, self.names))
         self.hearings: set[Hearing] = set()
         #: Whether everyone has been told that this gateway stops.
@@ -115,12 +118,14 @@ class Gateway:
                 f"cannot be reached: {error}"
             ) from error
         self._clock = asyncio.create_task(self._keep_clock(), name="clock")
+        self.traces.open(self.link, self.inbox)
 
     async def close(self) -> None:
         """Remove the inbox and disconnect."""
         if self._clock:
             self._clock.cancel()
         await self._reloads.close()
+        await self.traces.close()
         await self.inbox.close()
         await self.ingress.close()
         await self.link.close()
@@ -169,8 +174,11 @@ class Gateway:
     async def state(self, request_id: str, record: Record) -> Task:
         """Tell a request's state from its record. Raises `RedisUnavailable`."""
         if record.get("status") == b"waiting":
-            return task(request_id, record, spot=await self._outlook.spot(request_id))
-        return task(request_id, record, deltas=await self._deltas(request_id, record))
+            shown = task(request_id, record, spot=await self._outlook.spot(request_id))
+        else:
+            shown = task(request_id, record, deltas=await self._deltas(request_id, record))
+        page = trace_url(self.settings.telemetry, shown.trace_id or "")
+        return msgspec.structs.replace(shown, trace_url=page)
 
     async def quota_headers(self, event: Event) -> Headers:
         """Tell the state of our limits on an event's client; nothing where it has none."""
@@ -239,11 +247,11 @@ class Gateway:
     async def _follow_clock(self) -> bytes | None:
         """Follow Redis's clock; gives the configuration that was published last."""
         # Both before the first await, so that they share a round trip.
-        names = self.names
+        names, asked_s = self.names, clock.asking()
         time, others = self.link.call("TIME"), self.link.call("MGET", names.clock, names.config)
         seconds, microseconds = await time
         offset, published = await others
-        clock.follow(int(seconds) + int(microseconds) / 1e6 + float(offset or 0))
+        clock.follow(int(seconds) + int(microseconds) / 1e6 + float(offset or 0), asked_s)
         return cast("bytes | None", published)
 
     async def _keep_clock(self) -> None:

@@ -98,6 +98,8 @@ class Hearing:
         if frame.kind == "closing":
             closing = _decode_closing(frame.lines)
             self.summary = closing.summary
+            if self.exchange.served:
+                self.exchange.served.closing = closing
             if closing.status == "completed":
                 return None
             return closing.failure or Failure(message=f"The request was {closing.status}.")

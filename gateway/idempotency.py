@@ -93,7 +93,9 @@ async def put_in(gateway: Gateway, asking: Asking, hearing: Hearing, inbox: str)
     accepted = await gateway.ingress.accept(
         asking.event, asking.body, inbox=inbox, once=asking.once
     )
-    if accepted.id != asking.event.id:
+    if accepted.id == asking.event.id:
+        asking.exchange.took(asking.event)
+    else:
         told_of(asking.exchange, accepted)
         watch = gateway.inbox.watch(accepted.id)
         hearing.follow(watch)

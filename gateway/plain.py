@@ -84,7 +84,10 @@ class PlainChat:
         accepted = await self._gateway.ingress.accept(event, body, once=once)
         headers = [JSON_TYPE, *await self._gateway.quota_headers(event)]
         session = event.session
-        if accepted.id != event.id:
+        if accepted.id == event.id:
+            exchange.took(event)
+        else:
+            exchange.repeats = True
             exchange.request_id = accepted.id
             headers.append(REPLAYED)
             record = self._gateway.names.record(accepted.id)

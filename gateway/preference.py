@@ -64,7 +64,9 @@ def later_of(exchange: Exchange) -> Later | None:
 def patient(event: Event, timeout_s: float | None) -> Event:
     """Give the event of a request that nobody waits for longer than its client said."""
     deadline = event.created + timeout_s if timeout_s else 0.0
-    return msgspec.structs.replace(event, patient=True, deadline=deadline)
+    # Its trace goes on after the exchange, and so does its root.
+    trace = event.trace and msgspec.structs.replace(event.trace, served=False)
+    return msgspec.structs.replace(event, patient=True, deadline=deadline, trace=trace)
 
 
 async def within(later: Later | None, what: Coroutine[Any, Any, T]) -> T | None:

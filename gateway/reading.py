@@ -50,6 +50,7 @@ async def read(
     Raises `BadToken`, `BodyTooLarge`, `BadRequest`, `ClientGone`, and `RequestNotFound` where it
     follows none of this caller's.
     """
+    gateway.traces.begin(exchange)
     caller = gateway.callers.caller_of(exchange)
     body = await exchange.body(gateway.settings.gateway.max_body_bytes)
     asked, wished = decode(body, decoder), wishes(exchange)
@@ -92,6 +93,7 @@ def event_of(
     for companion in wanted.also:
         _check_companion(gateway, tenant, companion)
     usual, now = gateway.callers.priority_of(tenant), clock.now()
+    served = reading.exchange.served
     return Event(
         id=reading.exchange.request_id,
         operation=operation,
@@ -103,7 +105,9 @@ def event_of(
         tenant=tenant,
         token=reading.caller.token,
         user=_user(gateway.settings.gateway.user_header, reading),
-        traceparent=wished.traceparent,
+        traceparent="" if served else wished.caller.traceparent,
+        tracestate="" if served else wished.caller.tracestate,
+        trace=served.trace if served else None,
         calls=wanted.calls,
         also=wanted.also,
         follows=reading.follows,

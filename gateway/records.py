@@ -59,7 +59,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     eta_s: float | None
     result: Result | None
     error: ErrorBody | None
+    #: Of its present leg, where it is traced.
     trace_id: str | None
+    #: Where that is shown.
+    trace_url: str = ""
     #: `ladder`, with the seconds of its rung, while it waits there to be retried.
     at: str = ""
     rung: int = 0

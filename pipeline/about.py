@@ -29,7 +29,10 @@ def about(event: Event, hop: str = "", **more: Field) -> Extra:
 
     Ask first whether the level is on where requests in good order pass by.
     """
-    return noted(request=event.id, tenant=event.tenant or None, hop=hop or None, **more)
+    trace = event.trace.id if event.trace else None
+    return noted(
+        request=event.id, tenant=event.tenant or None, hop=hop or None, trace=trace, **more
+    )
 
 
 def said(error: BaseException) -> str:

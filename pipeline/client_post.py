@@ -107,10 +107,11 @@ class Post:
 
     async def _follow_clock(self) -> None:
         self._clock_due = clock.monotonic() + _CLOCK_S
+        asked_s = clock.asking()
         time, offset = await asyncio.gather(
             self._link.call("TIME"), self._link.call("GET", self.names.clock)
         )
-        clock.follow(int(time[0]) + int(time[1]) / 1e6 + float(offset or 0))
+        clock.follow(int(time[0]) + int(time[1]) / 1e6 + float(offset or 0), asked_s)
 
     async def accept(self, request: Request, inbox: str = "") -> Accepted:
         """Have a request accepted. Raises `RequestFailed` with its id, and `ClientClosed`."""

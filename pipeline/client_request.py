@@ -58,7 +58,9 @@ class Wishes(TypedDict, total=False):
     #: A stream that is to get the result, and what is to be echoed there.
     reply_to: str
     metadata: Mapping[str, object] | None
+    #: The trace context (W3C) that the request belongs to.
     traceparent: _Traceparent
+    tracestate: Annotated[str, Meta(max_length=512)]
     #: What models its work needs, and how often it calls them.
     model_preferences: ModelPreferences | None
     #: The request of whose companion this is a call: it was paid for with that one.
@@ -192,4 +194,6 @@ def _event(wished: Wishes, read: _Read, body: bytes) -> Event:
         reply_to=wished.get("reply_to", ""),
         metadata=msgspec.Raw(msgspec.json.encode(metadata)) if metadata else NO_BODY,
         traceparent=wished.get("traceparent", ""),
+        tracestate=wished.get("tracestate", ""),
+        undecided=True,
     )

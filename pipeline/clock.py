@@ -16,6 +16,8 @@ chance = random.Random()
 
 monotonic = time.monotonic
 sleep = time.sleep
+#: This machine's own clock, in Unix seconds: to note when Redis is asked for its time.
+asking = time.time
 
 
 def now() -> float:
@@ -23,10 +25,17 @@ def now() -> float:
     return time.time() + _offset_s
 
 
-def follow(redis_time_s: float) -> None:
-    """Set this process's wall clock to Redis's, given in Unix seconds."""
+def follow(redis_time_s: float, asked_s: float | None = None) -> None:
+    """Set this process's wall clock to Redis's, given in Unix seconds.
+
+    `asked_s` is what `asking` told when Redis was asked. Its answer was true at some moment
+    between then and now: while the clock is right for any of them it stays, so that a busy loop,
+    which hears the answer late, does not fall behind processes that share its machine.
+    """
     global _offset_s  # noqa: PLW0603 - one clock in a process is the point
-    _offset_s = redis_time_s - time.time()
+    least = redis_time_s - time.time()
+    most = least if asked_s is None else redis_time_s - asked_s
+    _offset_s = min(max(_offset_s, least), most)
 
 
 def new_id() -> str:

@@ -12,7 +12,7 @@ from pipeline.flow import CALL, GATE, ROUTE
 DECIDING: Final[Mapping[str, frozenset[str]]] = {
     ROUTE: frozenset({"candidates", "first", "alias", "left_out", "also"}),
     GATE: frozenset({"chosen_by", "scores", "passed_over"}),
-    CALL: frozenset({"config"}),
+    CALL: frozenset({"config", "called_at"}),
 }
 
 

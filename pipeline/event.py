@@ -41,6 +41,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     end: float
     #: How often the entry had been delivered: 1 unless a worker died with it.
     delivery: int = 1
+    #: The entry's id, where the request is traced.
+    entry: str = ""
     facts: Facts = {}
 
 
@@ -93,6 +95,24 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     key: str = ""
 
 
+class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The trace of one leg of a request that is traced."""
+
+    #: The context of the leg's root span, in the form of a `traceparent`.
+    root: str
+    #: The span outside that the root is a child of, in hex; empty: it has none.
+    parent: str = ""
+    #: A caller's `tracestate`, passed on as it came.
+    state: str = ""
+    #: Whether the root is the gateway's to emit, once it has answered.
+    served: bool = False
+
+    @property
+    def id(self) -> str:
+        """The trace's id, in hex."""
+        return self.root[3:35]
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="v", tag=1):
     """One request on its way through the hops."""
 
@@ -138,7 +158,16 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     reply_to: str = ""
     #: Echoed in the callback.
     metadata: msgspec.Raw = NO_BODY
+    #: A caller's trace context (W3C), until it is decided whether the request is traced, and where
+    #: it is not.
     traceparent: str = ""
+    tracestate: str = ""
+    #: Whether nobody has decided yet if it is traced.
+    undecided: bool = False
+    #: That of the leg; none: it is not traced.
+    trace: Trace | None = None
+    #: The root, as a `traceparent`, of the leg before or of the request of which this is a replay.
+    linked: str = ""
     #: Legs are journeys between two rungs of the ladder; the first is 1.
     leg: int = 1
     #: The rungs that it has waited on, by their seconds.
@@ -223,6 +252,9 @@ class Closing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: Failure | None = None
     #: None: no provider was called, and nothing was waited for.
     summary: Summary | None = None
+    #: When the request ended, in Unix seconds, and on which leg; where it is traced.
+    ended: float = 0.0
+    leg: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

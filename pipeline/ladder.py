@@ -5,7 +5,7 @@ A rung is a length of time. All that wait on one wait equally long, so its strea
 
 import msgspec
 
-from pipeline import clock
+from pipeline import clock, tracing
 from pipeline.errors import CLIMBING, Failure, QueueFull
 from pipeline.event import Event, Facts, Line
 from pipeline.outcome import Climb, Die
@@ -69,4 +69,4 @@ def climb_or_die(event: Event, last: Failure, end: Die, ladder: Ladder) -> Climb
         lease=None,
         failure=last,
     )
-    return Climb(climbing, last, rung, facts)
+    return Climb(tracing.on_next_leg(climbing), last, rung, facts)

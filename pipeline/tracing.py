@@ -12,30 +12,13 @@ from typing import Final
 import msgspec
 
 from pipeline import clock
+from pipeline.event import Event, Trace
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 #: The specification asks for at least 512 characters to be passed on.
 _TRACESTATE: Final = re.compile(r"[ -~]{1,512}")
 _SAMPLED: Final = 1
-
-
-class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The trace of one leg of a request that is traced."""
-
-    #: The context of the leg's root span, as a `traceparent`.
-    root: str
-    #: The span outside that the root is a child of, in hex; empty: it has none.
-    parent: str = ""
-    #: A caller's `tracestate`, passed on as it came.
-    state: str = ""
-    #: Whether the root is the gateway's to emit, once it has answered.
-    served: bool = False
-
-    @property
-    def id(self) -> str:
-        """The trace's id, in hex."""
-        return trace_id_of(self.root)
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -111,6 +94,38 @@ def begin(caller: Caller, key: str, *, served: bool = False) -> Trace:
     )
 
 
+def decided(event: Event, sampler: Sampler) -> Event:
+    """Decide whether an event is traced about which nobody has decided yet.
+
+    A replay is traced where the request was that it replays.
+    """
+    event = msgspec.structs.replace(event, undecided=False)
+    if not sampler.takes(event.traceparent or event.linked):
+        return event
+    trace = begin(Caller(event.traceparent, event.tracestate), _key_of(event))
+    return msgspec.structs.replace(event, trace=trace, traceparent="", tracestate="")
+
+
+def on_next_leg(event: Event) -> Event:
+    """Give an event that has begun a leg the trace of that leg, which links the one before."""
+    if event.trace is None:
+        return event
+    trace = begin(Caller("", event.trace.state), _key_of(event))
+    return msgspec.structs.replace(event, trace=trace, linked=event.trace.root)
+
+
+def context_of(event: Event) -> Mapping[str, str]:
+    """Give the context that others are told of an event: its root's, or its caller's."""
+    if event.trace:
+        return headers(event.trace.root, event.trace.state)
+    return headers(event.traceparent, event.tracestate)
+
+
+def _key_of(event: Event) -> str:
+    # Direct producers may give an id again, once its request has been forgotten.
+    return f"{event.id}/{event.leg}/{event.created:.6f}"
+
+
 def derived(key: str, size: int) -> str:
     """Derive an id of so many bytes, in hex."""
     return blake2b(key.encode(), digest_size=size).hexdigest()
@@ -119,6 +134,11 @@ def derived(key: str, size: int) -> str:
 def child_id(root: str, *path: object) -> str:
     """Derive the id of a span below a root, in hex."""
     return derived(f"{root}/{'/'.join(map(str, path))}", 8)
+
+
+def traceparent(root: str, span_id: str) -> str:
+    """Give the context of a span in the trace of a root."""
+    return f"{root[:36]}{span_id}{root[52:]}"
 
 
 def headers(traceparent: str, tracestate: str = "") -> Mapping[str, str]:

@@ -49,6 +49,8 @@ class House:
         self.url = f"http://127.0.0.1:{self.port}"
         self.simulated_port = embedded.free_port()
         self.upstream = Upstream(self.simulated_port)
+        #: Of the environment of parts that are started from now on.
+        self.variables: dict[str, str] = {}
         self.configure(sections)
 
     def configure(self, sections: Mapping[str, Section]) -> None:
@@ -85,6 +87,7 @@ class House:
             "SLUICE_CONFIG": str(self.config),
             "SLUICE_REDIS_URL": redis_url or self.redis.url,
             "SLUICE_PORT": str(self.port),
+            **self.variables,
         }
 
     def start(self, *, workers: int = 1) -> Self:

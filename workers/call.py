@@ -47,6 +47,8 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     retry: RetrySettings = RetrySettings()
     #: The version of the configuration.
     config: str = ""
+    #: Whether providers are told the trace context.
+    tells_providers: bool = False
 
 
 class _Run(msgspec.Struct, kw_only=True):
@@ -88,6 +90,8 @@ async def call(event: Event, *, means: Means) -> Outcome:
         await means.admission.leave(event)
         return unable
     run = _begun(event, so_far, means)
+    if event.trace:
+        run.facts["called_at"] = round(clock.now(), 6)
     start = clock.monotonic()
     try:
         reply = await _answer(run, means)
@@ -209,7 +213,8 @@ def _ms_since(start: float) -> float:
 
 async def _answer(run: _Run, means: Means) -> Reply:
     await means.cancels.check(run.event)
-    request = request_of(run.event, await _body(run.event, means), means.catalog)
+    body = await _body(run.event, means)
+    request = request_of(run.event, body, means.catalog, tells=means.tells_providers)
     if run.so_far:
         request = continuing.asking_on(request, run.so_far)
     with means.cancels.guard(run.event):
@@ -280,6 +285,8 @@ def _answered(run: _Run, reply: Reply) -> Outcome:
 async def _failed(run: _Run, error: SluiceError, means: Means) -> Outcome:
     failure, facts = error.failure(), run.facts
     facts |= {"cause": failure.cause, "status": failure.status, "error": failure.message[:200]}
+    if isinstance(status := failure.metadata.get("provider_status"), int):
+        facts["provider_status"] = status
     event, said = await _cut(run, means)
     if said:
         facts["cut_after"] = said

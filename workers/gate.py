@@ -48,6 +48,8 @@ async def gate(event: Event, *, admission: Admission, catalog: Catalog) -> Outco
             refused: Facts = {"refused": verdict.why}
             if verdict.scope:
                 refused["scope"] = verdict.scope
+            if verdict.dimension:
+                refused["limit"] = verdict.dimension
             end = Die(event, refusals.failure(verdict, event), refused)
             if verdict.why not in ("full", "down"):
                 return end

@@ -32,11 +32,13 @@ from pipeline.streams.liveness import Facts, Liveness, consumer_name
 from pipeline.streams.reloads import Reloads
 from pipeline.streams.replies import Replies
 from pipeline.telemetry.ends import note_end
+from pipeline.telemetry.tracer import sampler_of
 from workers.call import Means
 from workers.looks import Looks
 from workers.polite import Means as Polite
 from workers.polite import politely
 from workers.providers.upstream import Upstream
+from workers.traces import Traces
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ class WorkerProcess:
             self._link, self._names, settings.retention.reply_to_max_entries
         )
         self._engine = self._make_engine()
+        self._traces = Traces(settings.telemetry, self._names, self._link)
         workers = settings.workers
         self._keeper = Keeper(self._engine, _limits(settings), workers.scan_s, self._look)
         self._liveness: Liveness | None = None
@@ -103,6 +106,7 @@ class WorkerProcess:
         self._liveness.start()
         await self._admission.publish()
         await self._reloads.publish()
+        self._traces.open(self._engine, self._current.catalog)
         await self._engine.start()
         self._keeper.start()
         log.info("Worker started", extra=noted(worker=self._consumer))
@@ -124,6 +128,7 @@ class WorkerProcess:
             told = noted(entries=left, grace_s=self._settings.workers.grace_s)
             log.warning("Left entries to other workers", extra=told)
         await self._admission.settled()
+        await self._traces.close()
         if self._liveness:
             await asyncio.to_thread(self._liveness.stop)
         await self._upstream.close()
@@ -139,6 +144,7 @@ class WorkerProcess:
             calls=workers.calls,
             max_deliveries=workers.max_deliveries,
             default_model=self._settings.gateway.default_model,
+            sampler=sampler_of(self._settings.telemetry),
         )
         hops = self._bound(configuration)
         engine = Engine(options, self._names, self._link, hops, self._callbacks.deliver)
@@ -160,6 +166,7 @@ class WorkerProcess:
             cancels=self._cancels,
             retry=configuration.settings.retry,
             config=configuration.version,
+            tells_providers=configuration.settings.telemetry.to_providers,
         )
         polite = Polite(
             catalog=catalog, replies=self._replies, link=self._link, counters=self._names.counters
@@ -180,6 +187,7 @@ class WorkerProcess:
         self._looks.go_by(settings, configuration.catalog)
         self._callbacks.max_entries = settings.retention.reply_to_max_entries
         self._keeper.limits = _limits(settings)
+        self._traces.go_by(configuration.catalog)
         self._engine.go_by(
             self._bound(configuration), _kept(settings), settings.gateway.default_model
         )

@@ -22,11 +22,11 @@ from pipeline.cli.batches import (
     each,
     linked,
 )
+from pipeline.cli.durations import duration
 from pipeline.cli.ladder import chosen, follow_clock, rungs_of
 from pipeline.cli.options import Where
 from pipeline.cli.place import Place, find
 from pipeline.cli.plain_table import plain_table, screen
-from pipeline.cli.show import duration
 from pipeline.errors import BadRequest
 from pipeline.names import Names
 from pipeline.streams.link import Link

@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
     """Give the commands to the app."""
     for function, example in (
         (send, 'sluice send "Hello" --model fast --priority 5'),
-        (show, "sluice show 019a3c…  (the id that `send` told)"),
+        (show, "sluice show 019a3c… --trace  (the id that `send` told)"),
         (tail, "sluice tail --model fast --status failed"),
         (status, "sluice status --watch 2"),
     ):
@@ -68,15 +68,23 @@ def send(
 
 def show(
     request_id: Annotated[str, typer.Argument(metavar="ID", help="A request's id.")],
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Draw it as the tree that a collector gets.")
+    ] = False,
     config: Config = None,
     redis_url: RedisUrl = "",
     namespace: Namespace = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show a request's journey: each hop with its wait and duration, usage, error, answer."""
+    """Show a request's journey: each hop with its wait and duration, usage, error, answer.
+
+    With --trace it is drawn as its spans along their time, leg by leg, whether it was sampled
+    or not.
+    """
     from pipeline.cli import show as command
 
-    command.run(Where(config, redis_url, namespace), request_id, as_json=as_json)
+    where = Where(config, redis_url, namespace)
+    command.run(where, request_id, as_tree=trace, as_json=as_json)
 
 
 def tail(

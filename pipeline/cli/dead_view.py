@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline import clock
+from pipeline.cli.durations import duration
 from pipeline.cli.plain_table import plain_table
-from pipeline.cli.show import duration
 from pipeline.event import Line
 from pipeline.streams.dead.letter import Letter, Summary, summary
 

@@ -4,11 +4,11 @@ import msgspec
 from rich.markup import escape
 
 from pipeline.cli import groups
+from pipeline.cli.durations import duration
 from pipeline.cli.groups import Group, Moved, counted
 from pipeline.cli.options import Where
 from pipeline.cli.place import find
 from pipeline.cli.plain_table import plain_table, screen
-from pipeline.cli.show import duration
 
 
 def show(where: Where, *, as_json: bool) -> None:

@@ -37,6 +37,10 @@ class Journey(msgspec.Struct, kw_only=True, omit_defaults=True):
     due: float = 0.0
     replay_of: str = ""
     replayed_as: str = ""
+    #: US dollars of all its calls, as far as prices are known.
+    cost: float | None = None
+    #: The trace of its latest leg, where it is traced.
+    trace_id: str = ""
     #: Who cancelled it: client, client_gone or operator.
     cancel: str = ""
     finish_reason: str = ""

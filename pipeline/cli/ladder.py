@@ -21,10 +21,10 @@ from pipeline.cli.batches import (
     each,
     linked,
 )
+from pipeline.cli.durations import duration, rung_name
 from pipeline.cli.options import Where
 from pipeline.cli.place import Place, find
 from pipeline.cli.plain_table import plain_table, screen
-from pipeline.cli.show import duration, rung_name
 from pipeline.streams.link import Link
 from pipeline.streams.rungs import PROMOTE_BATCH, Climber, ClimberFilter, Rungs, Standing
 

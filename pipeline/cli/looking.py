@@ -21,9 +21,10 @@ _MOST_CALLS = 200
 
 def follow_clock(client: redis.Redis, names: Names) -> float:
     """Set this process's clock to Redis's; gives the time in Unix seconds."""
+    asked_s = clock.asking()
     seconds, microseconds = client.time()
     now = float(seconds) + microseconds / 1e6 + float(client.get(names.clock) or 0)
-    clock.follow(now)
+    clock.follow(now, asked_s)
     return now
 
 

@@ -15,10 +15,10 @@ from rich.progress import Progress as Bar
 from pipeline import clock
 from pipeline.catalog import Catalog
 from pipeline.cli import looking
+from pipeline.cli.durations import duration
 from pipeline.cli.options import Where
 from pipeline.cli.place import Place, find
 from pipeline.cli.plain_table import plain_table, screen
-from pipeline.cli.show import duration
 from pipeline.errors import RedisUnavailable
 from pipeline.names import MIN_PRIORITY
 from pipeline.streams.past import replays

@@ -9,8 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline import clock
-from pipeline.cli import decision_view, place
+from pipeline.cli import decision_view, place, trace_view
 from pipeline.cli.asking import text_of
+from pipeline.cli.durations import duration, rung_name
 from pipeline.cli.journey import Journey, read
 from pipeline.cli.options import Where
 from pipeline.decision import DECIDING
@@ -23,17 +24,27 @@ _EXCERPT: Final = 400
 _COLOURS: Final = {"completed": "green", "failed": "red", "cancelled": "yellow"}
 
 
-def run(where: Where, request_id: str, *, as_json: bool) -> None:
-    """Print the journey of one request."""
+class Traced(Journey, kw_only=True):
+    """A journey with the spans of each of its legs."""
+
+    trace: list[trace_view.LegTree]
+
+
+def run(where: Where, request_id: str, *, as_tree: bool, as_json: bool) -> None:
+    """Print the journey of one request, or draw it `as_tree`."""
     spot = place.find(where)
     with spot.client() as client:
         journey = read(client, spot.names, request_id)
+    trees = trace_view.trees(journey, spot.settings, spot.names.prefix) if as_tree else []
     if as_json:
-        print(msgspec.json.encode(journey).decode())
+        told = Traced(**msgspec.structs.asdict(journey), trace=trees) if as_tree else journey
+        print(msgspec.json.encode(told).decode())
         return
     console = Console(highlight=False)
     _print_head(console, journey)
-    if journey.journal:
+    if as_tree:
+        trace_view.show(console, journey, spot.settings, trees)
+    elif journey.journal:
         console.print(_hops(journey))
     if journey.decision:
         decision_view.show(console, journey.decision)
@@ -136,21 +147,3 @@ def _answer(response: bytes) -> str:
         return text_of(response)
     except StartError:
         return response.decode(errors="replace")
-
-
-def duration(seconds: float) -> str:
-    """Write a length of time in the unit that suits it."""
-    seconds = max(0.0, seconds)
-    if seconds < 1:
-        return f"{seconds * 1000:.1f} ms"
-    if seconds < 120:
-        return f"{seconds:.2f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def rung_name(seconds: int) -> str:
-    """Write the length of a rung in the largest unit in which it is whole."""
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds % length == 0:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from pipeline import clock
 from pipeline.cli import limits_view
+from pipeline.cli.durations import duration, rung_name
 from pipeline.cli.options import Where
 from pipeline.cli.place import find
 from pipeline.cli.plain_table import plain_table, screen
-from pipeline.cli.show import duration, rung_name
 from pipeline.cli.status import MAX_COUNTED, Status, Stream, read
 from pipeline.streams.rungs import Rung
 

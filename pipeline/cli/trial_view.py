@@ -7,11 +7,11 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.cli.durations import duration
 from pipeline.cli.limits import EXITS, Answer, Asked, ask
 from pipeline.cli.limits_view import amount
 from pipeline.cli.options import Where
 from pipeline.cli.plain_table import plain_table
-from pipeline.cli.show import duration
 
 _COLOURS = {"go": "green", "wait": "yellow", "refuse": "red"}
 

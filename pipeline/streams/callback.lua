@@ -5,7 +5,7 @@
 --
 -- Touches  KEYS[1]                 the user's stream: absent or a stream, else nothing is written
 --          {prefix}:request:{id}   callback: what became of it; callback_leg: of the end on which leg
--- ARGV     prefix, id, event, most entries, leg
+-- ARGV     prefix, id, event, most entries, leg, then names and values of further fields of the entry
 -- Returns  "written", "repeated", or why not
 local record = ARGV[1] .. ':request:' .. ARGV[2]
 if tonumber(redis.call('HGET', record, 'callback_leg') or '0') >= tonumber(ARGV[5]) then return 'repeated' end
@@ -15,7 +15,7 @@ if kind ~= 'none' and kind ~= 'stream' then
   said = 'the key holds a ' .. kind .. ', not a stream'
 else
   redis.call('DEL', ARGV[1] .. ':nothing')
-  local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], '*', 'event', ARGV[3])
+  local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], '*', 'event', ARGV[3], unpack(ARGV, 6))
   if type(added) == 'table' then said = added.err end
 end
 if redis.call('EXISTS', record) == 1 then redis.call('HSET', record, 'callback', said, 'callback_leg', ARGV[5]) end

@@ -15,6 +15,7 @@ from pipeline.event import Event, Usage
 from pipeline.names import Names
 from pipeline.streams.link import Argument, Link, LinkError
 from pipeline.streams.scripts import CALLBACK
+from pipeline.tracing import context_of
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,9 @@ class Callbacks:
             return
         response = await self._ask("HGET", record, "response") or b""
         payload = msgspec.json.encode(_result(event, response))
+        context = [part for field in context_of(event).items() for part in field]
         args: list[Argument] = [
-            self._names.prefix, event.id, payload, self.max_entries, event.leg,
+            self._names.prefix, event.id, payload, self.max_entries, event.leg, *context,
         ]  # fmt: skip
         while True:
             try:

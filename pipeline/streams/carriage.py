@@ -103,7 +103,7 @@ def _fields(outcome: Outcome, status: Status, line: Line) -> list[Argument]:
             if response:
                 fields += ["response", response]
         case Climb():
-            fields += ["leg", event.leg]
+            fields += ["leg", event.leg, *_trace_field(event)]
         case Wait():
             fields += ["waiting_since", f"{line.end:.6f}"]
         case Finish():
@@ -111,6 +111,9 @@ def _fields(outcome: Outcome, status: Status, line: Line) -> list[Argument]:
         case Die(failure=failure):
             fields += _last_fields(event, line, failure)
     fields += ["status", status]
+    if len(lines) <= 2 and event.trace and not event.trace.served:
+        # It may have been decided about here; what the gateway serves was there before.
+        fields += _trace_field(event)
     for number in range(1 if len(lines) == 2 else len(lines), len(lines) + 1):
         fields += [str(number), events.encode(lines[number - 1])]
     return fields
@@ -125,7 +128,11 @@ def _first_fields(event: Event, status: Status) -> list[Argument]:
         fields += ["session", event.session]
     if event.tenant:
         fields += ["tenant", event.tenant]
-    return fields
+    return [*fields, *_trace_field(event)]
+
+
+def _trace_field(event: Event) -> list[Argument]:
+    return ["trace_id", event.trace.id] if event.trace else []
 
 
 def _last_fields(event: Event, line: Line, failure: Failure | None) -> list[Argument]:
@@ -151,6 +158,8 @@ def _end(event: Event, letter: bytes, body_ttl_s: int) -> list[Argument]:
         usage=event.usage,
         failure=event.failure,
         summary=summary_of(event),
+        ended=event.journal[-1].end if event.trace else 0.0,
+        leg=event.leg if event.trace else 0,
     )
     ended = msgspec.structs.replace(event, body=events.NO_BODY)
     if event.has_body:

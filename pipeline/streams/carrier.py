@@ -206,5 +206,6 @@ def _line(landed: Landed, end: float) -> Line:
         start=landed.run.start,
         end=end,
         delivery=event.delivery,
+        entry=landed.run.source.entry if event.trace else "",
         facts=landed.outcome.facts,
     )

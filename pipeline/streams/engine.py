@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 import redis.exceptions
 
+from pipeline import tracing
 from pipeline.about import about
 from pipeline.errors import Cancelled, Failure
 from pipeline.event import Event
@@ -31,6 +32,7 @@ from pipeline.streams.missing import LOST, leg_of
 from pipeline.streams.mover import Mover
 from pipeline.streams.reader import GroupReader, Reading
 from pipeline.streams.scripts import ADOPT, REGROUP
+from pipeline.tracing import NEVER, Sampler
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     calls: int = 1000
     max_deliveries: int = 5
     default_model: str = ""
+    #: Decides about the requests of programs; those that came by HTTP were decided about there.
+    sampler: Sampler = NEVER
 
 
 class Engine:
@@ -189,9 +193,11 @@ class Engine:
                 fields, lane=lane, entry=entry, default_model=self.options.default_model
             )
         except intake.Malformed as malformed:
-            run = self.holdings.hold(source, malformed.event)
-            self._carrier.land(run, Die(malformed.event, malformed.failure))
+            event = tracing.decided(malformed.event, self.options.sampler)
+            self._carrier.land(self.holdings.hold(source, event), Die(event, malformed.failure))
             return
+        if event.undecided:
+            event = tracing.decided(event, self.options.sampler)
         if delivery > 1:
             event = msgspec.structs.replace(event, delivery=event.delivery + delivery - 1)
         run = self.holdings.hold(source, event)

@@ -165,4 +165,6 @@ def record_fields(event: Event) -> list[Argument]:
             fields += [name, value]
     if event.deadline:
         fields += ["deadline", f"{event.deadline:.6f}"]
+    if event.trace:
+        fields += ["trace_id", event.trace.id]
     return fields

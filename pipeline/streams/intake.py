@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from pipeline import clock
+from pipeline import clock, tracing
 from pipeline import event as events
 from pipeline.errors import BadRequest, Failure, SluiceError
 from pipeline.event import Event
@@ -33,7 +33,6 @@ _FIELD: Final = EVENT_FIELD.encode()
 _CANCELLED: Final = b"cancelled"
 #: How often an entry was appended anew because its group was lost.
 _AGAIN: Final = b"again"
-_TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 #: One year: a longer timeout would overflow a deadline somewhere.
 MAX_TIMEOUT_S: Final = 31_536_000
@@ -49,7 +48,7 @@ OUR_FIELDS: Final = frozenset(
     {
         "request_id", "reply_to", "callback_queue", "priority", "timeout_s", "tenant",
         "session_id", "webhook", "timestamp", "retry_count", "prompt", "parameters",
-        "system_instruction", "traceparent", "model_preferences", "follows",
+        "system_instruction", "traceparent", "tracestate", "model_preferences", "follows",
     }
 )  # fmt: skip
 
@@ -83,6 +82,7 @@ class _Request(msgspec.Struct, kw_only=True):
     session_id: str | None = None
     metadata: msgspec.Raw = events.NO_BODY
     traceparent: str | None = None
+    tracestate: str | None = None
     retry_count: int | None = None
     model_preferences: ModelPreferences | None = None
     follows: str | None = None
@@ -121,7 +121,7 @@ def read(fields: list[bytes], *, lane: Lane | None, entry: str, default_model: s
         raise _malformed(minted, payload, error.message) from None
     except RecursionError:
         raise _malformed(minted, payload, f"`{EVENT_FIELD}` is nested too deeply") from None
-    return _traced(event, _value(fields, b"traceparent"))
+    return _traced(event, fields)
 
 
 def _value(fields: list[bytes], wanted: bytes) -> bytes | None:
@@ -140,11 +140,16 @@ def _marked(event: Event, fields: list[bytes]) -> Event:
     return msgspec.structs.replace(event, cancelled=is_cancelled, delivery=1 + again)
 
 
-def _traced(event: Event, traceparent: bytes | None) -> Event:
-    """Keep the trace that a producer's entry belongs to."""
-    if not traceparent or not _TRACEPARENT.fullmatch(traceparent):
-        return event
-    return msgspec.structs.replace(event, traceparent=traceparent.decode())
+def _traced(event: Event, fields: list[bytes]) -> Event:
+    """Keep the trace context that stands in a producer's entry; else that in its event counts."""
+    told = (event.traceparent, event.tracestate)
+    if (traceparent := _value(fields, b"traceparent")) is not None:
+        state = _value(fields, b"tracestate") or b""
+        told = (traceparent.decode("latin-1"), state.decode("latin-1"))
+    caller = tracing.caller_of(*told)
+    return msgspec.structs.replace(
+        event, traceparent=caller.traceparent, tracestate=caller.tracestate
+    )
 
 
 def _from_producer(payload: bytes, lane: Lane, minted: str, default_model: str) -> Event:
@@ -192,6 +197,8 @@ def _from_producer(payload: bytes, lane: Lane, minted: str, default_model: str) 
         reply_to=request.reply_to or request.callback_queue or "",
         metadata=request.metadata,
         traceparent=request.traceparent or "",
+        tracestate=request.tracestate or "",
+        undecided=True,
         rungs_skipped=_skipped(request.retry_count or 0),
         direct=True,
     )
@@ -266,6 +273,7 @@ def _malformed(request_id: str, payload: bytes, reason: str) -> Malformed:
         created=clock.now(),
         reply_to=_callback_of(payload),
         direct=True,
+        undecided=True,
     )
     failure = Failure(
         message=reason,

@@ -109,9 +109,10 @@ class Liveness:
         """Set the key and follow Redis's clock; tells whether the key had still been there."""
         facts = msgspec.json.encode(self._facts())
         names = self._names
+        asked_s = clock.asking()
         there, seconds, micros, offset = self._script(
             keys=[names.worker(self._consumer), names.workers, names.clock],
             args=[names.prefix, self._consumer, facts, self._ttl_ms],
         )
-        clock.follow(int(seconds) + int(micros) / 1e6 + float(offset or 0))
+        clock.follow(int(seconds) + int(micros) / 1e6 + float(offset or 0), asked_s)
         return bool(there)

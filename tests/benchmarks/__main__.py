@@ -31,6 +31,7 @@ from tests.benchmarks import (
     never_idle,
     routing,
     streams,
+    tracing,
     turning_slow,
 )
 from tests.benchmarks.figures import Figure, Findings, markdown, table
@@ -53,6 +54,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Bench], list[Figure]]]] = {
     "routing": routing.run,
     "ladder": ladder.run,
     "turning_slow": turning_slow.run,
+    "tracing": tracing.run,
 }
 
 #: What may go wrong in one benchmark while the others are worth carrying out.

@@ -53,6 +53,8 @@ class Ground:
         self._nursery = Nursery(bench.directory)
         self._undo = ExitStack()
         self._pids: dict[str, list[int]] = {}
+        #: Of the environment of parts that are started from now on.
+        self.environment: Mapping[str, str] = {}
 
     def __enter__(self) -> Self:
         self._undo.enter_context(self.redis)
@@ -94,6 +96,7 @@ class Ground:
             "SLUICE_PORT": str(self.gateway_port),
             "SLUICE_SIMULATE__PORT": str(self.simulated_port),
             "PYTHONPATH": str(ROOT),
+            **self.environment,
             **(environment or {}),
         }
         child = self._nursery.spawn([*PYTHON, *arguments], variables, name)
@@ -103,6 +106,15 @@ class Ground:
             raise BenchmarkFailed(f"the {name} did not start:\n{child.tail}")
         self._pids[name] = family(child.pid)
         return child
+
+    def start_beside(self, name: str, arguments: Sequence[str], until: str) -> None:
+        """Start what is no part of the product, and not measured."""
+        variables = {"PYTHONPATH": str(ROOT)}
+        self._nursery.spawn(arguments, variables, name).await_output(until, _BOOT_S)
+
+    def part(self, name: str) -> Spawned:
+        """Give the process of a part."""
+        return self._nursery.spawned[name]
 
     def end(self, name: str) -> None:
         """End a part."""

@@ -68,10 +68,10 @@ def lines(process: Spawned) -> list[dict[str, object]]:
     return found
 
 
-def built(build_house: BuildHouse, level: str, address: str) -> House:
+def built(build_house: BuildHouse, level: str, address: str, collector: str = "") -> House:
     """Build a house that logs JSON, with a provider at that address and a rung to climb."""
     return build_house(
-        telemetry={"logs": "json", "log_level": level},
+        telemetry={"logs": "json", "log_level": level, "otlp_endpoint": collector},
         tenants=_TENANTS,
         providers={
             "echo": {
@@ -135,10 +135,10 @@ def test_no_line_holds_a_prompt_a_key_a_token_or_a_password(
     }
 
 
-def test_lines_of_a_request_name_it_its_tenant_and_its_hop(
+def test_lines_of_a_request_name_it_its_tenant_its_hop_and_its_trace(
     build_house: BuildHouse, echo: str
 ) -> None:
-    house = built(build_house, "debug", echo)
+    house = built(build_house, "debug", echo, collector="http://127.0.0.1:9")
     house.start_simulated()
     crew, gateway = house.spawn_crew(), house.spawn_gateway()
     house.await_gateway(gateway)
@@ -152,6 +152,8 @@ def test_lines_of_a_request_name_it_its_tenant_and_its_hop(
         return [line["hop"] for line in of_request]
 
     eventually(lambda: hops() == ["route", "gate", "call", "respond"], what="a line of each hop")
+    traces = {line.get("trace") for line in lines(crew) if wanted.items() <= line.items()}
+    assert [len(str(trace)) for trace in traces] == [32]
     assert {line["part"] for line in lines(crew)} == {"worker", "sluice"}
 
 

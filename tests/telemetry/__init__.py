@@ -1,1 +1,1 @@
-"""Telemetry by itself: what it makes of passages and of log calls."""
+"""Tests of what Sluice tells of itself: the trees of its traces, what they cost, and its log."""

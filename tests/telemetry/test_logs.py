@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.about import FIELDS, about, said
 from pipeline.telemetry.logs import MAX_CHARS, JsonForm, TextForm, is_line, told_of, wrapped
+from pipeline.tracing import NOBODY, begin
 from tests.streams.rig import make_event
 
 PROMPT = "tell me of my illness"
@@ -81,10 +82,11 @@ def test_a_foreign_logger_is_named_in_both_forms() -> None:
     assert as_text(record).endswith("  Shutting down...  logger=dramatiq.worker")
 
 
-def test_a_request_is_known_by_id_tenant_and_hop() -> None:
-    event = make_event("r1", tenant="acme")
+def test_a_request_is_known_by_id_tenant_hop_and_trace() -> None:
+    trace = begin(NOBODY, "r1/1")
+    event = make_event("r1", tenant="acme", trace=trace)
     assert about(event, "call", rung=60) == {
-        FIELDS: {"request": "r1", "tenant": "acme", "hop": "call", "rung": 60}
+        FIELDS: {"request": "r1", "tenant": "acme", "hop": "call", "trace": trace.id, "rung": 60}
     }
 
 

@@ -85,6 +85,9 @@ def renewed(event: Event, request_id: str) -> Event:
         finish_reason="",
         failure=None,
         journal=(),
+        trace=None,
+        undecided=True,
+        linked=event.trace.root if event.trace else "",
     )
 
 

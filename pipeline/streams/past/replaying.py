@@ -180,6 +180,8 @@ def renewed(old: Event, progress: Progress) -> Event:
         metadata=old.metadata,
         replay_of=old.id,
         shadow=asked.shadow,
+        undecided=True,
+        linked=old.trace.root if old.trace else "",
     )
     if asked.shadow:
         return fresh
