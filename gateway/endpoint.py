@@ -1,12 +1,16 @@
 """A route's end: picks what serves the method, and turns what goes wrong into an answer."""
 
+import logging
 from collections.abc import Awaitable, Callable
 
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import BROKEN, error_json, refuse, retry_headers
 from gateway.exchange import JSON_TYPE, ClientGone, Exchange
+from pipeline.about import noted
 from pipeline.errors import MethodNotAllowed, SluiceError
+
+log = logging.getLogger(__name__)
 
 Serve = Callable[[Exchange], Awaitable[None]]
 
@@ -33,6 +37,7 @@ class Endpoint:
         try:
             await self._answer(exchange)
         except SluiceError as error:
+            _note(exchange, error)
             if not exchange.started:
                 await refuse(exchange, error.failure())
         except ClientGone:
@@ -54,6 +59,14 @@ class Endpoint:
         body = error_json(failure, exchange.request_id)
         headers = [JSON_TYPE, (b"allow", allowed.encode()), *retry_headers(failure)]
         await exchange.answer(failure.status, body, headers)
+
+
+def _note(exchange: Exchange, error: SluiceError) -> None:
+    """Log a refusal; its words may quote what the client sent, and are left out."""
+    level = logging.WARNING if error.status >= 500 else logging.DEBUG
+    if log.isEnabledFor(level):
+        told = noted(request=exchange.request_id, status=error.status, code=error.code)
+        log.log(level, "Request was refused", extra=told)
 
 
 async def _collapse(exchange: Exchange) -> None:

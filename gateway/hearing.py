@@ -14,6 +14,7 @@ import msgspec
 from gateway.errors import LOST, STOPPING
 from gateway.exchange import ClientGone, Exchange
 from gateway.sse import PING
+from pipeline.about import noted
 from pipeline.errors import Failure, QueueTimeout
 from pipeline.event import Closing, Summary
 from pipeline.streams.inbox import Frame, Watch
@@ -155,7 +156,7 @@ class Hearing:
         await self.exchange.until_gone()
         if not self.exchange.gone:
             return
-        log.info("Client of %s went away", self.watch.request_id)
+        log.debug("Client went away", extra=noted(request=self.watch.request_id))
         if self._wait.on_gone:
             await self._wait.on_gone(self.watch.request_id)
         self.end("gone")

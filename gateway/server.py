@@ -19,12 +19,13 @@ import uvloop
 from gateway.app import build
 from gateway.gateway import Gateway
 from gateway.listening import address_of, inherited, listen
+from pipeline.about import noted
 from pipeline.errors import SluiceError, StartError
+from pipeline.settings.children import part_name
 from pipeline.settings.load import Settings, is_loopback, load
+from pipeline.telemetry.logs import configure
 
 log = logging.getLogger(__name__)
-
-_LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 #: Longer than clients keep idle connections: they must not meet one that we are closing.
 _KEEP_ALIVE_S: Final = 75
@@ -55,7 +56,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more; who is still open after the grace is told that it is over."""
-        log.info("Gateway stopped accepting; %d requests are open", len(self._gateway.hearings))
+        log.info("Gateway stopped accepting", extra=noted(open=len(self._gateway.hearings)))
         loop = asyncio.get_running_loop()
         farewell = loop.call_later(self._gateway.pace.grace_s, self._gateway.end_all)
         await super().shutdown(sockets)
@@ -135,11 +136,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = {
         "redis.url": given.redis_url, "gateway.host": given.host, "gateway.port": given.port,
     }  # fmt: skip
-    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
     overrides = {path: text for path, text in asked.items() if text}
     read = partial(load, given.config, overrides=overrides)
     try:
-        run(read(), fd=given.fd, make=partial(Gateway, read=read))
+        settings = read()
+        configure(part_name("gateway"), settings.telemetry)
+        run(settings, fd=given.fd, make=partial(Gateway, read=read))
     except SluiceError as error:
         print(f"gateway: {error.message}", file=sys.stderr)
         return 1

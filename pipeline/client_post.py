@@ -16,6 +16,7 @@ import redis.exceptions
 
 from pipeline import clock
 from pipeline import event as events
+from pipeline.about import noted, said
 from pipeline.client_errors import ClientClosed, failed, unknown
 from pipeline.client_reply import Hearing
 from pipeline.client_request import Request
@@ -214,7 +215,7 @@ class Post:
             except LinkError:
                 await self._link.up()
             except redis.exceptions.ResponseError as error:
-                log.warning("Redis refused a question: %s", error)
+                log.warning("Redis refused a question", extra=noted(reason=said(error)))
                 await asyncio.sleep(_REFUSED_S)
 
 

@@ -125,10 +125,11 @@ class House:
         arguments += ["--worker-fork-timeout", "2000"]
         return self.nursery.spawn(arguments, self.environment(redis_url), "worker")
 
-    def spawn_crew(self) -> Spawned:
+    def spawn_crew(self, redis_url: str = "", processes: int = 1) -> Spawned:
         """Start `sluice workers`; see `await_worker`."""
         command = str(Path(sys.executable).with_name("sluice"))
-        return self.nursery.spawn([command, "workers"], self.environment(), "crew")
+        arguments = [command, "workers", "--processes", str(processes)]
+        return self.nursery.spawn(arguments, self.environment(redis_url), "crew")
 
     def await_worker(self, worker: Spawned) -> str:
         """Wait until a worker, or the one of a crew, works; give its consumer's name."""
@@ -140,7 +141,12 @@ class House:
             return next((name for name in alive if name.split("-")[-2] in mine), "")
 
         name = eventually(named, 20.0, "a worker's sign of life")
-        worker.await_output(f"Worker {name} started")
+
+        def told() -> bool:
+            lines = worker.output.splitlines()
+            return any("Worker started" in line and name in line for line in lines)
+
+        eventually(told, 20.0, "the word that it has started")
         return name
 
     def start_worker(self, redis_url: str = "", module: str = "workers.app") -> tuple[Spawned, str]:

@@ -22,10 +22,13 @@ from dramatiq.message import Message
 from dramatiq.middleware import Middleware
 from dramatiq.worker import Worker
 
+from pipeline.about import noted, said
 from pipeline.errors import StartError
 from pipeline.flow import BY_NAME, CALL, GATE, RESPOND, ROUTE
+from pipeline.settings.children import part_name
 from pipeline.settings.load import Settings, load
 from pipeline.streams.broker import StreamBroker
+from pipeline.telemetry.logs import configure
 from workers.call import call
 from workers.gate import gate
 from workers.process import START_S, HopFunctions, WorkerProcess
@@ -67,6 +70,10 @@ class EngineLife(Middleware):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process: WorkerProcess | None = None
 
+    def after_process_boot(self, broker: Broker) -> None:  # noqa: ARG002 - Dramatiq's form
+        """Log in our form from here on; a program that only imports the broker keeps its own."""
+        configure(part_name("worker"), self._settings.telemetry)
+
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002 - Dramatiq's form
         """Start the engine; end the process with one line when that is not possible."""
         self._loop = uvloop.new_event_loop()
@@ -74,7 +81,7 @@ class EngineLife(Middleware):
         try:
             self._process = self._run(self._begin(_functions(broker)), START_S)
         except (StartError, redis.RedisError, TimeoutError) as error:
-            log.critical("The worker could not start: %s", error)
+            log.critical("Worker could not start", extra=noted(reason=said(error)))
         finally:
             if self._process is None:
                 # Dramatiq would only log an exception, and go on with nothing to run.

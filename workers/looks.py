@@ -10,6 +10,7 @@ import logging
 from typing import Final
 
 from pipeline import clock
+from pipeline.about import noted
 from pipeline.catalog import Catalog
 from pipeline.limits.admission import Admission
 from pipeline.limits.tickets import Look
@@ -81,6 +82,6 @@ class Looks:
         )
         is_alive = await self._upstream.is_alive(call)
         if not is_alive:
-            log.warning("Provider %s does not answer", name)
+            log.warning("Provider did not answer", extra=noted(provider=name))
         own = [one for one in self._catalog.deployments() if one.provider == name]
         await self._admission.looked([Look(one, provider, is_alive) for one in own])

@@ -13,6 +13,7 @@ from typing import Any, Final
 import redis.exceptions
 
 from pipeline import clock, prices
+from pipeline.about import noted
 from pipeline.current import Configuration, Current, Read
 from pipeline.errors import StartError
 from pipeline.flow import CALL, GATE, RESPOND, ROUTE
@@ -30,6 +31,7 @@ from pipeline.streams.link import Link, LinkError
 from pipeline.streams.liveness import Facts, Liveness, consumer_name
 from pipeline.streams.reloads import Reloads
 from pipeline.streams.replies import Replies
+from pipeline.telemetry.ends import note_end
 from pipeline.telemetry.tracer import sampler_of
 from workers.call import Means
 from workers.looks import Looks
@@ -107,7 +109,7 @@ class WorkerProcess:
         self._traces.open(self._engine, self._current.catalog)
         await self._engine.start()
         self._keeper.start()
-        log.info("Worker %s started", self._consumer)
+        log.info("Worker started", extra=noted(worker=self._consumer))
 
     async def stop_reading(self) -> None:
         """Take nothing new."""
@@ -123,18 +125,15 @@ class WorkerProcess:
         """Finish what is under way, at most `grace_s`; what is left others will claim at once."""
         left = await self._engine.drain(self._settings.workers.grace_s)
         if left:
-            log.warning(
-                "Left %s entries to other workers after %.0f s",
-                left,
-                self._settings.workers.grace_s,
-            )
+            told = noted(entries=left, grace_s=self._settings.workers.grace_s)
+            log.warning("Left entries to other workers", extra=told)
         await self._admission.settled()
         await self._traces.close()
         if self._liveness:
             await asyncio.to_thread(self._liveness.stop)
         await self._upstream.close()
         await self._link.close()
-        log.info("Worker %s stopped", self._consumer)
+        log.info("Worker stopped", extra=noted(worker=self._consumer))
 
     def _make_engine(self) -> Engine:
         workers, configuration = self._settings.workers, self._current.now
@@ -151,6 +150,7 @@ class WorkerProcess:
         engine = Engine(options, self._names, self._link, hops, self._callbacks.deliver)
         engine.on_given_up = self._admission.leave
         engine.on_refused(self._strays.note)
+        engine.observe(note_end)
         return engine
 
     def _bound(self, configuration: Configuration) -> dict[str, Hop]:
@@ -196,7 +196,7 @@ class WorkerProcess:
 
     async def _move(self) -> None:
         if moved := await self._admission.move():
-            log.info("Woke %s events that waited by the configuration before", moved)
+            log.info("Woke who waited by the configuration before", extra=noted(events=moved))
 
     async def _body_of(self, request_id: str) -> bytes | None:
         while True:
@@ -246,7 +246,7 @@ class WorkerProcess:
 
     def _on_gap(self) -> None:
         """Others may have taken over what is ours: see what is left of it."""
-        log.warning("The signs of life had lapsed; looking what others have claimed")
+        log.warning("The signs of life had lapsed; others may have claimed entries")
         self._adopting = asyncio.create_task(self._engine.adopt(), name="adopt")
 
     async def _check_redis(self) -> None:
@@ -261,10 +261,8 @@ class WorkerProcess:
         with contextlib.suppress(redis.exceptions.ResponseError):
             policy = await self._link.call("CONFIG", "GET", "maxmemory-policy")
             if policy and policy[1] != b"noeviction":
-                log.warning(
-                    "Redis may forget what was accepted: maxmemory-policy is %s, set noeviction",
-                    policy[1].decode(),
-                )
+                told = noted(maxmemory_policy=policy[1].decode())
+                log.warning("Redis was found to evict what is accepted: set noeviction", extra=told)
 
 
 def _kept(settings: Settings) -> Kept:

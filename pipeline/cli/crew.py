@@ -105,7 +105,9 @@ class Crew:
         now = clock.monotonic()
         if self._asked_at and now - self._asked_at > _ECHO_S and not self._hurried:
             self._hurried = True
-            self.report.note("ending at once; work under way will be taken up later")
+            self.report.note(
+                "ending at once; work under way will be taken up later", event="Stop was hurried"
+            )
         self._asked_at = self._asked_at or now
         self._stopping.set()
         self._changed.set()
@@ -130,7 +132,8 @@ class Crew:
             for post in stage:
                 if post.child:
                     late = "" if self._hurried else " did not end in time and"
-                    self.report.note(f"{post.part.name}{late} is killed")
+                    name = post.part.name
+                    self.report.note(f"{name}{late} is killed", event="Part was killed", child=name)
                     post.child.kill()
             await self._until(partial(_is_empty, stage), _KILL_TIMEOUT_S)
 
@@ -144,7 +147,8 @@ class Crew:
         old = post.child
         if old is None:
             return
-        self.report.note(f"{post.part.name} is restarted")
+        name = post.part.name
+        self.report.note(f"{name} is restarted", event="Restart of a part began", child=name)
         post.restarting = True
         old.terminate()
         await self._until(lambda: not post.restarting, post.part.grace_s)
@@ -190,7 +194,15 @@ class Crew:
                 f"Its last lines:{last}"
             )
             return
-        self.report.note(f"{ended}; starting it again in {pause_s:g} s", "bold red")
+        self.report.note(
+            f"{ended}; starting it again in {pause_s:g} s",
+            "bold red",
+            event="Part ended",
+            child=post.part.name,
+            pid=child.pid,
+            code=code,
+            again_in_s=pause_s,
+        )
         loop = asyncio.get_running_loop()
         post.timer = loop.call_later(pause_s, self._fill, post)
 

@@ -53,7 +53,12 @@ class Hangup:
         try:
             reloaded = await asyncio.to_thread(reload.reload, self._where)
         except SluiceError as error:
-            report.note(f"the configuration is as it was: {error.message}", "bold red")
+            report.note(
+                f"the configuration is as it was: {error.message}",
+                "bold red",
+                event="Configuration was refused",
+                reason=error.message,
+            )
             return
         for line in lines(reloaded):
-            report.note(line)
+            report.note(line, event="Configuration was reloaded", told=line)

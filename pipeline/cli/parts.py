@@ -7,6 +7,7 @@ from typing import Final
 
 from pipeline.cli.child import Part
 from pipeline.errors import StartError
+from pipeline.settings.children import named
 from pipeline.settings.load import Settings
 
 #: What a worker may take beyond `workers.grace_s` to end: Dramatiq looks up once a second.
@@ -39,7 +40,7 @@ def gateways(
         Part(
             name=name,
             arguments=(*_PYTHON, "-m", "gateway", "--fd", str(descriptor)),
-            environment=environment,
+            environment=named(environment, name),
             address=gateway_url(settings),
             grace_s=_GATEWAY_GRACE_S,
             descriptors=(descriptor,),
@@ -50,15 +51,16 @@ def gateways(
 
 def workers(settings: Settings, environment: Mapping[str, str]) -> list[Part]:
     """Give a part for each worker process: a Dramatiq of its own, with one process."""
+    # Its master would write lines of its own form; what goes wrong it tells all the same.
     dramatiq = (
         "-m", "dramatiq", "workers.app", "--processes", "1", "--threads", "1",
-        "--worker-fork-timeout", _FORK_TIMEOUT_MS,
+        "--worker-fork-timeout", _FORK_TIMEOUT_MS, "--skip-logging",
     )  # fmt: skip
     return [
         Part(
             name=name,
             arguments=(*_PYTHON, *dramatiq),
-            environment=environment,
+            environment=named(environment, name),
             grace_s=settings.workers.grace_s + _WORKER_MARGIN_S,
         )
         for name in _numbered("worker", settings.workers.processes)

@@ -11,9 +11,9 @@ from pipeline.cli.child import Child
 from pipeline.cli.crew import Crew
 from pipeline.cli.hangup import Duties, Hangup
 from pipeline.cli.options import Where
-from pipeline.cli.report import Report
-from pipeline.errors import StartError
+from pipeline.cli.report import report_of
 from pipeline.settings.children import environment
+from pipeline.telemetry.logs import configure
 
 #: Tells what a child still lacks until it works; empty: nothing.
 State = Callable[[Child], str]
@@ -27,12 +27,13 @@ def gateway(where: Where) -> int:
     """Run the gateway's processes until they are asked to stop; gives the exit code."""
     spot = place.find(where)
     settings = spot.settings
+    configure("sluice", settings.telemetry)
     place.check_redis(spot.redis_url)
     handed = environment(where.config, {**where.overrides(), "redis.url": spot.redis_url})
     url = parts.gateway_url(settings)
     with parts.listen(settings.gateway.host, settings.gateway.port, "the gateway") as listener:
         crew_parts = parts.gateways(settings, handed, listener)
-        crew = Crew([crew_parts], Report([part.name for part in crew_parts]))
+        crew = Crew([crew_parts], report_of(settings, crew_parts))
         at = spot.where(where)
         return _run(crew, at, lambda _child: readiness.gateway_state(url), listener.close)
 
@@ -40,6 +41,7 @@ def gateway(where: Where) -> int:
 def workers(where: Where) -> int:
     """Run the worker processes until they are asked to stop; SIGUSR2 restarts them."""
     spot = place.find(where)
+    configure("sluice", spot.settings.telemetry)
     place.check_redis(spot.redis_url)
     handed = environment(where.config, {**where.overrides(), "redis.url": spot.redis_url})
 
@@ -47,7 +49,7 @@ def workers(where: Where) -> int:
         return readiness.workers_state(spot.redis_url, spot.names, {child.pid})
 
     crew_parts = parts.workers(spot.settings, handed)
-    crew = Crew([crew_parts], Report([part.name for part in crew_parts]))
+    crew = Crew([crew_parts], report_of(spot.settings, crew_parts))
     return _run(crew, spot.where(where), state)
 
 
@@ -62,9 +64,7 @@ def simulate(where: Where, host: str, port: int, extra: Sequence[str]) -> None:
 
 def _run(crew: Crew, where: Where, state: State, before_stop: Callable[[], None] = _nothing) -> int:
     asyncio.run(_supervise(crew, where, state, before_stop))
-    if crew.failure:
-        raise StartError(crew.failure)
-    return 0
+    return crew.report.failed(crew.failure) if crew.failure else 0
 
 
 async def _supervise(
@@ -93,12 +93,13 @@ async def _all_settled(crew: Crew, state: State) -> None:
             await _until_settled(crew, state, post.child)
     if not crew.is_stopping:
         crew.was_ready = True
-        crew.report.note(f"ready: {', '.join(post.part.name for post in crew.posts)}")
+        names = ", ".join(post.part.name for post in crew.posts)
+        crew.report.note(f"ready: {names}", event="Parts became ready", parts=names)
 
 
 async def _until_settled(crew: Crew, state: State, child: Child) -> None:
     await readiness.until_ready(
         lambda: state(child),
-        lambda text: crew.report.note(f"waiting: {text}", "dim"),
+        crew.report.waiting,
         lambda: crew.is_stopping or child.poll() is not None,
     )

@@ -21,13 +21,14 @@ from pipeline.cli.billing import billing
 from pipeline.cli.crew import Crew
 from pipeline.cli.hangup import Duties, Hangup
 from pipeline.cli.options import Where
-from pipeline.cli.report import Report
+from pipeline.cli.report import report_of
 from pipeline.embedded.directory_lock import DirectoryLock
 from pipeline.embedded.redis_server import EmbeddedRedis
 from pipeline.errors import StartError
 from pipeline.names import Names
 from pipeline.settings.children import environment
 from pipeline.settings.load import Settings
+from pipeline.telemetry.logs import configure
 
 #: New starts of our own Redis that may fail in a row.
 _REDIS_STARTS: Final = 5
@@ -49,6 +50,7 @@ def run(where: Where) -> int:
     Raises StartError and SettingsError when that cannot be, with one readable message.
     """
     settings = place.load_settings(where)
+    configure("sluice", settings.telemetry)
     plan = Plan(where=where, settings=settings, home=None if settings.redis.is_set else place.HOME)
     try:
         with _terminated_like_interrupted(), ExitStack() as stack:
@@ -113,8 +115,7 @@ class _Up:
         )
         self._workers = parts.workers(plan.settings, handed)
         stages = [simulated, self._workers, parts.gateways(plan.settings, handed, listener)]
-        names = [part.name for stage in stages for part in stage]
-        self._report = Report(names)
+        self._report = report_of(plan.settings, [part for stage in stages for part in stage])
         self._crew = Crew(stages, self._report)
         self._crew.on_child_end = self._look_after_redis
         self._reviving: asyncio.Task[None] | None = None
@@ -131,16 +132,17 @@ class _Up:
                 await self._become_ready()
                 await self._crew.until_stopping()
                 if not self._crew.failure:
-                    self._report.note("stopping: gateway, workers, Redis (Ctrl-C again hurries)")
+                    self._report.note(
+                        "stopping: gateway, workers, Redis (Ctrl-C again hurries)",
+                        event="Stop was asked for",
+                    )
             finally:
                 self._listener.close()
                 await self._crew.stop()
                 await duties.end()
                 if self._reviving:
                     await asyncio.gather(self._reviving, return_exceptions=True)
-        if self._crew.failure:
-            raise StartError(self._crew.failure)
-        return 0
+        return self._report.failed(self._crew.failure) if self._crew.failure else 0
 
     @contextmanager
     def _found_by_others(self) -> Iterator[None]:
@@ -183,9 +185,7 @@ class _Up:
                 self._redis_url, names, groups
             ) or readiness.gateway_state(url)
 
-        state = await readiness.until_ready(
-            ask, lambda text: self._report.note(f"waiting: {text}", "dim"), lambda: crew.is_stopping
-        )
+        state = await readiness.until_ready(ask, self._report.waiting, lambda: crew.is_stopping)
         if crew.is_stopping:
             return
         if state:
@@ -213,7 +213,9 @@ class _Up:
     def _look_after_redis(self) -> None:
         lost = self._own and not self._own.alive and not self._reviving
         if lost and not self._crew.is_stopping:
-            self._report.note("redis ended; starting it again on its data", "bold red")
+            self._report.note(
+                "redis ended; starting it again on its data", "bold red", event="Redis ended"
+            )
             self._reviving = asyncio.create_task(self._revive(), name="revive redis")
 
     async def _revive(self) -> None:

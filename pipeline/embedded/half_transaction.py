@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.about import noted
+
 #: 80 MB take 0.1 s.
 CHECK_TIMEOUT_S = 60.0
 
@@ -49,7 +51,7 @@ def cut_half_transaction(file: Path, binary: Path) -> None:
             return
         tail.truncate(whole)
         os.fsync(tail.fileno())
-    log.warning("Cut half a transaction, %d bytes, from the end of %s", size - whole, file)
+    log.warning("Half a transaction was cut off", extra=noted(bytes=size - whole, file=str(file)))
 
 
 def _whole_bytes(file: Path, binary: Path) -> int:
@@ -65,7 +67,8 @@ def _whole_bytes(file: Path, binary: Path) -> int:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        log.warning("%s is too large to be looked through in %.0f s", file, CHECK_TIMEOUT_S)
+        told = noted(file=str(file), timeout_s=CHECK_TIMEOUT_S)
+        log.warning("A file was too large to be looked through", extra=told)
         return file.stat().st_size
     found = re.search(rb"\bok_up_to=(\d+)", checked.stdout)
     return int(found[1]) if found else file.stat().st_size

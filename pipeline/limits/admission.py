@@ -13,6 +13,7 @@ import msgspec
 import redis.exceptions
 
 from pipeline import clock
+from pipeline.about import noted, said
 from pipeline.catalog import Catalog
 from pipeline.errors import ModelNotFound
 from pipeline.event import Event
@@ -309,7 +310,7 @@ class Admission:
             await self._runner.run("settle", [item for _, item, _ in batch])
         except redis.exceptions.ResponseError as error:
             # The leases run out by themselves.
-            log.error("Settling failed: %s", error)
+            log.error("Redis refused settlements", extra=noted(reason=said(error)))
         self._leaving.difference_update(ticket for ticket, _, _ in batch)
         for _, _, done in batch:
             if not done.done():

@@ -12,6 +12,7 @@ from typing import Final
 import redis.exceptions
 
 from pipeline import clock
+from pipeline.about import noted, said
 from pipeline.limits.tickets import id_of
 from pipeline.names import Names
 from pipeline.streams.link import Argument, Link, LinkError, Reply
@@ -89,7 +90,7 @@ class Runner:
                 if _BUG.search(str(error)):
                     raise
                 # Redis may refuse every write for a time: its disk is full, it became a replica.
-                log.warning("Admission was refused by Redis: %s", error)
+                log.warning("Redis refused admission", extra=noted(reason=said(error)))
                 await asyncio.sleep(REFUSED_S)
 
     def _look_in(self, seconds: float) -> None:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.settings.env import PREFIX, variables
+from pipeline.settings.env import PART, PREFIX, variables
 
 
 def environment(path: Path | None, overrides: Mapping[str, str]) -> dict[str, str]:
@@ -21,3 +21,13 @@ def environment(path: Path | None, overrides: Mapping[str, str]) -> dict[str, st
     if path is not None:
         ours["SLUICE_CONFIG"] = str(path.resolve())
     return {**kept, **ours, "PYTHONUNBUFFERED": "1"}
+
+
+def named(environ: Mapping[str, str], name: str) -> dict[str, str]:
+    """Give the environment of a child that its log lines call by this name."""
+    return {**environ, PART: name}
+
+
+def part_name(otherwise: str) -> str:
+    """Give the name by which a supervisor calls this process; it has none: `otherwise`."""
+    return os.environ.get(PART) or otherwise

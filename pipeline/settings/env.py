@@ -15,6 +15,8 @@ from pipeline.settings.file import Tree
 from pipeline.settings.schema import Sections
 
 PREFIX: Final = "SLUICE_"
+#: What a supervisor calls a child of its; no setting.
+PART: Final = "SLUICE_PART"
 
 _SHORT: Final[Mapping[str, str]] = {
     "SLUICE_REDIS_URL": "redis.url",
@@ -42,7 +44,7 @@ def variables(environ: Mapping[str, str]) -> tuple[list[tuple[str, Text]], list[
 
 def _is_foreign(name: str, value: str) -> bool:
     """Tell variables that share the prefix and say nothing about the configuration."""
-    if name == "SLUICE_CONFIG" or name.startswith("SLUICE_TEST_"):
+    if name in ("SLUICE_CONFIG", PART) or name.startswith("SLUICE_TEST_"):
         return True
     return bool(_KUBERNETES.fullmatch(name)) or (name == "SLUICE_PORT" and "://" in value)
 

@@ -10,6 +10,7 @@ import redis.exceptions
 
 from pipeline import clock
 from pipeline import event as events
+from pipeline.about import about, said
 from pipeline.event import Event, Usage
 from pipeline.names import Names
 from pipeline.streams.link import Argument, Link, LinkError
@@ -69,7 +70,7 @@ class Callbacks:
         record = self._names.record(event.id)
         stream = self._names.shadow if event.shadow else event.reply_to
         if stream.startswith(f"{self._names.prefix}:") and not event.shadow:
-            log.warning("The callback of %s names a stream of ours; not written", event.id)
+            log.warning("Callback was refused: it names a stream of ours", extra=about(event))
             await self._ask("HSET", record, "callback", "refused: it names a stream of ours")
             return
         response = await self._ask("HGET", record, "response") or b""
@@ -80,16 +81,16 @@ class Callbacks:
         ]  # fmt: skip
         while True:
             try:
-                said = (await self._link.run(CALLBACK, [stream], args)).decode()
+                written = (await self._link.run(CALLBACK, [stream], args)).decode()
             except LinkError:
                 await self._link.up()
             except redis.exceptions.ResponseError as error:
-                log.warning("The callback of %s could not be written: %s", event.id, error)
+                log.warning("Redis refused a callback", extra=about(event, reason=said(error)))
                 return
             else:
                 break
-        if said not in {"written", "repeated"}:
-            log.warning("The callback of %s could not be written: %s", event.id, said)
+        if written not in {"written", "repeated"}:
+            log.warning("Callback was not written", extra=about(event, reason=written))
 
     async def _ask(self, *command: str) -> bytes | None:
         while True:

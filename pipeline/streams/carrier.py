@@ -9,6 +9,7 @@ import msgspec
 import redis.exceptions
 
 from pipeline import clock
+from pipeline.about import about, noted, said
 from pipeline.event import Event, Line
 from pipeline.flow import LAST
 from pipeline.names import Names
@@ -109,7 +110,8 @@ class Carrier:
         try:
             take(await self._transition(batch))
         except redis.exceptions.ResponseError as error:
-            log.warning("A batch of %s was refused: %s; one by one", len(batch), error)
+            told = noted(outcomes=len(batch), reason=said(error))
+            log.warning("Redis refused a batch; its outcomes go one by one", extra=told)
             for landed in batch:
                 take(await self._transition_alone(landed))
 
@@ -142,7 +144,7 @@ class Carrier:
         return taken
 
     def _refuse(self, run: Running) -> None:
-        log.warning("The transition of %s from %s was refused", run.event.id, run.source.group)
+        log.warning("Transition was refused", extra=about(run.event, run.source.group))
         if self.on_refused:
             self.on_refused(run.event)
 
@@ -157,8 +159,9 @@ class Carrier:
     async def _transition_alone(self, landed: Landed) -> Reply:
         try:
             return await self._transition([landed])
-        except redis.exceptions.ResponseError:
-            log.exception("The outcome of %s could not be written", landed.run.event.id)
+        except redis.exceptions.ResponseError as error:
+            told = about(landed.run.event, landed.run.source.group, reason=said(error))
+            log.error("Redis refused an outcome", extra=told)
             # Redis may refuse every write for a time: its disk is full, it has become a replica.
             again = asyncio.get_running_loop().call_later
             again(REFUSED_S, self.land, landed.run, landed.outcome)

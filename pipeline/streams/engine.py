@@ -15,6 +15,7 @@ import msgspec
 import redis.exceptions
 
 from pipeline import tracing
+from pipeline.about import about
 from pipeline.errors import Cancelled, Failure
 from pipeline.event import Event
 from pipeline.flow import BY_NAME, LAST, ROUTE
@@ -235,7 +236,7 @@ class Engine:
 
     def _park(self, run: Running, error: Exception) -> None:
         """Dead-letter what a hop could not cope with: a bug of ours, kept to be looked at."""
-        log.error("Hop %s failed on %s", run.source.group, run.event.id, exc_info=error)
+        log.error("Hop failed", exc_info=error, extra=about(run.event, run.source.group))
         failure = Failure(
             message=f"Sluice failed on this request: {type(error).__name__} in {run.source.group}",
             code="internal_error",
@@ -262,7 +263,7 @@ class Engine:
             try:
                 await self._call_back(run.event)
             except Exception:
-                log.exception("The callback of %s failed", run.event.id)
+                log.exception("Callback failed", extra=about(run.event, CALLBACK))
         self._acknowledge(run.source.stream, run.source.group, [run.source.entry])
         self.holdings.release(run)
 

@@ -16,6 +16,7 @@ import msgspec
 import redis.exceptions
 
 from pipeline import clock
+from pipeline.about import noted, said
 from pipeline.names import Names
 from pipeline.streams.link import Link, LinkError, Reply
 from pipeline.streams.replies import HEAD
@@ -272,7 +273,7 @@ class Inbox:
             return_exceptions=True,
         )
         if isinstance(listed, redis.exceptions.OutOfMemoryError):
-            log.warning("Redis is full: this gateway is not listed as alive")
+            log.warning("Redis was full: this gateway is not listed as alive")
         for failed in (there, listed):
             if isinstance(failed, LinkError):
                 raise failed
@@ -288,7 +289,7 @@ class Inbox:
                 await self._resume_all()
                 continue
             except redis.exceptions.ResponseError as error:
-                log.warning("The inbox could not be read: %s", error)
+                log.warning("Redis refused to read the inbox", extra=noted(reason=said(error)))
                 await asyncio.sleep(REFUSED_S)
                 continue
             if reply:

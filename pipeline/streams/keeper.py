@@ -10,6 +10,7 @@ import msgspec
 import redis.exceptions
 
 from pipeline import clock
+from pipeline.about import noted, said
 from pipeline.flow import HOPS, ROUTE
 from pipeline.names import LANES, Names
 from pipeline.streams.engine import Engine
@@ -67,7 +68,7 @@ async def claim(engine: Engine, *, wide: bool) -> Claimed:
     for stream, entry, fields, delivery in claimed:
         engine.begin(stream.decode(), entry.decode(), fields, delivery)
     if claimed:
-        log.info("Claimed %s entries from dead workers", len(claimed))
+        log.info("Claimed entries from dead workers", extra=noted(entries=len(claimed)))
     if due:
         # The others' events, and a clock that was moved: this worker's timer knows of neither.
         engine.mover.look_in(0)
@@ -131,7 +132,7 @@ class Keeper:
                 try:
                     await self._scan(scans)
                 except redis.exceptions.ResponseError as error:
-                    log.warning("A scan failed: %s", error)
+                    log.warning("Redis refused a scan", extra=noted(reason=said(error)))
             scans += 1
             await asyncio.sleep(self._scan_s)
 

@@ -16,6 +16,7 @@ import msgspec
 import redis
 
 from pipeline import clock
+from pipeline.about import noted, said
 from pipeline.names import Names
 from pipeline.streams.connection import sync_client
 from pipeline.streams.scripts import BEAT
@@ -80,24 +81,26 @@ class Liveness:
         try:
             self._client.delete(self._names.worker(self._consumer))
         except redis.RedisError as error:
-            log.info("The sign of life could not be withdrawn: %s", error)
+            told = noted(worker=self._consumer, reason=said(error))
+            log.info("The sign of life was left to expire", extra=told)
         self._client.close()
 
     def _run(self) -> None:
         while not self._stop.wait(self._beat_s):
             self._loop.call_soon_threadsafe(self._turn)
             if os.getppid() != self._parent:
-                log.warning("The parent process is gone; stopping")
+                log.warning("The parent process was lost; stopping")
                 os.kill(os.getpid(), signal.SIGTERM)
                 self._parent = os.getppid()
             if clock.monotonic() - self._turned > self.stuck_s:
-                log.error("The event loop has not turned for %.0f s", self.stuck_s)
+                log.error("The event loop got stuck", extra=noted(for_s=self.stuck_s))
                 continue
             try:
                 if not self._beat():
                     self._loop.call_soon_threadsafe(self._on_gap)
             except redis.RedisError as error:
-                log.warning("No sign of life could be given: %s", error)
+                told = noted(worker=self._consumer, reason=said(error))
+                log.warning("No sign of life was given", extra=told)
 
     def _turn(self) -> None:
         self._turned = clock.monotonic()

@@ -13,6 +13,7 @@ import msgspec
 import redis.exceptions
 
 from pipeline import clock
+from pipeline.about import noted, said
 from pipeline.names import Names
 from pipeline.streams.link import Argument, Link, LinkError
 from pipeline.streams.scripts import MOVE
@@ -104,7 +105,8 @@ class Mover:
                 await self._link.up()
                 self.look_in(0)
             except redis.exceptions.ResponseError as error:
-                log.warning("Events on the ladder could not be moved yet: %s", error)
+                told = noted(reason=said(error))
+                log.warning("Redis refused to move events from the ladder", extra=told)
                 self.look_in(REFUSED_S)
 
     async def _until_due(self) -> None:
@@ -123,7 +125,7 @@ class Mover:
             self.look_in(min(MOST_REST_S, REST * took_s))
             return
         if self._moved:
-            log.info("Moved %s events from the ladder to the gate", self._moved)
+            log.info("Moved events from the ladder to the gate", extra=noted(events=self._moved))
             self._moved = 0
         if moved.due_s is not None:
             self.look_in(moved.due_s)

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 import redis.exceptions
 
+from pipeline.about import noted, said
 from pipeline.streams.link import Link, LinkError, Reply
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,8 @@ class GroupReader:
                 await reading.recover()
             except redis.exceptions.ResponseError as error:
                 # NOGROUP and its like: the stream was deleted or Redis was emptied under us.
-                log.warning("The streams of %s had to be made anew: %s", reading.group, error)
+                told = noted(hop=reading.group, reason=said(error))
+                log.warning("Streams had to be made anew", extra=told)
                 with contextlib.suppress(LinkError):
                     await reading.make_groups()
                     # What this process runs may be others' now.

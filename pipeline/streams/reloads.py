@@ -13,6 +13,7 @@ import msgspec
 import redis.exceptions
 
 from pipeline import clock
+from pipeline.about import noted
 from pipeline.current import Current
 from pipeline.errors import SettingsError
 from pipeline.names import Names
@@ -132,22 +133,25 @@ class Reloads:
         try:
             restart = await self._current.reload()
         except SettingsError as error:
-            log.error("The configuration is as it was, %s: %s", before, error)
+            told = noted(version=before, reason="; ".join(error.faults))
+            log.error("Configuration was refused; the one before stays in force", extra=told)
             return Taken(version=before, faults=tuple(error.faults))
         version = self._current.now.version
         if version != before:
-            log.info("The configuration %s is in force, in the place of %s", version, before)
+            log.info("Configuration came into force", extra=noted(version=version, before=before))
         for path in restart:
-            log.warning("%s has changed, and takes a restart", path)
+            log.warning("A setting changed that takes a restart", extra=noted(path=path))
         return Taken(version=version, restart=tuple(restart))
 
     def _warn(self, value: bytes) -> None:
         log.warning(
-            "This process goes by the configuration %s (%s), and %s was published: other machines "
-            "have another file or environment, or this one has not been reloaded",
-            self._current.now.version,
-            self._current.settings.source,
-            Published.read(value).version,
+            "Another configuration was published: other machines have another file or environment, "
+            "or this one has not been reloaded",
+            extra=noted(
+                version=self._current.now.version,
+                source=self._current.settings.source,
+                published=Published.read(value).version,
+            ),
         )
 
     async def _answer(self, reload: str, taken: Taken) -> None:

@@ -17,6 +17,7 @@ import msgspec
 import redis.exceptions
 
 from pipeline import clock
+from pipeline.about import noted, said
 from pipeline.names import Names
 from pipeline.streams.batch import split
 from pipeline.streams.link import Argument, Link, LinkError, Reply
@@ -184,5 +185,5 @@ class Replies:
                 # Safe to ask again: an entry that was written is refused by its number.
                 await self._link.up()
             except redis.exceptions.ResponseError as error:
-                log.warning("Deltas could not be written yet: %s", error)
+                log.warning("Redis refused deltas", extra=noted(reason=said(error)))
                 await asyncio.sleep(REFUSED_S)

@@ -139,7 +139,7 @@ def test_the_late_end_of_a_claimed_message_is_refused(
             consumer.requeue([put_back])
         assert (pending(client), client.xlen(KEYS.stream)) == (3, 3)
         assert not dead_letters(client)
-        assert "settling was refused" in caplog.text
+        assert "Settling was refused" in caplog.text
 
 
 def test_a_worker_that_was_paused_does_not_begin_what_others_have_claimed(

@@ -84,7 +84,7 @@ def test_a_worker_stopped_beyond_its_liveness_ends_nothing_that_was_claimed(
     heir = start(spawn, redis_url)
     broker.join("default", timeout=15_000)
     stopped.signal_group(signal.SIGCONT)
-    stopped.await_output("settling was refused")
+    stopped.await_output("Settling was refused")
     stopped.await_output("was skipped")
     # The one that it ran went on; the one that it had only read did not begin.
     assert sorted(marks(client, "began")) == [0, 0, 1]

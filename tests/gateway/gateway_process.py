@@ -3,7 +3,6 @@
 It looks at the real limits, or with `standin` at those that a test has written.
 """
 
-import logging
 import sys
 from functools import partial
 
@@ -13,12 +12,13 @@ from gateway.gateway import Gateway, Pace
 from gateway.server import run
 from gateway.waiting import Sight
 from pipeline.limits.view import View
-from pipeline.settings.load import load
+from pipeline.settings.load import TelemetrySettings, load
+from pipeline.telemetry.logs import configure
 from tests.gateway.standin_view import StandinView
 
 SIGHTS: dict[str, Sight] = {"real": View, "standin": StandinView}
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
+    configure("gateway", TelemetrySettings(log_level="debug"))
     pace = msgspec.json.decode(sys.argv[1], type=Pace)
     run(load(), make=partial(Gateway, pace=pace, sight=SIGHTS[sys.argv[2]]))

@@ -277,7 +277,7 @@ def test_who_leaves_does_not_cancel_what_it_was_attached_to(start_house: StartHo
         with house.open("POST", _CHAT, body, also) as second:
             assert second.readline().startswith(b"data: ")
         request_id = first.getheader("x-request-id")
-        eventually(lambda: f"Client of {request_id} went away" in house.process.output)
+        eventually(lambda: f"Client went away  request={request_id}" in house.process.output)
         house.go("u")
         assert first.read().endswith(b"data: [DONE]\n\n")
 

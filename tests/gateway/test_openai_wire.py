@@ -228,7 +228,7 @@ def test_a_client_that_goes_away_is_noticed_and_its_request_drained(
     house: House, client: redis.Redis
 ) -> None:
     request_id = leave(house, "sim/slow", "leaver")
-    eventually(lambda: f"Client of {request_id} went away" in house.process.output)
+    eventually(lambda: f"Client went away  request={request_id}" in house.process.output)
     house.go("leaver")
     record = f"sluice:request:{request_id}"
     eventually(lambda: client.hget(record, "status") == "completed")

@@ -99,7 +99,7 @@ def test_sigterm_lets_open_requests_finish_and_removes_the_inbox(start_house: St
         eventually(lambda: link.xlen("sluice:requests:default") == 2)
         assert len(link.keys("sluice:inbox:*")) == 1
         house.process.process.terminate()
-        house.process.await_output("stopped accepting; 2 requests are open")
+        house.process.await_output("Gateway stopped accepting  open=2")
         with pytest.raises(ConnectionRefusedError):
             eventually(lambda: socket.create_connection(("127.0.0.1", house.port)).close())
         house.go("stopping")

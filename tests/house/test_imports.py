@@ -19,6 +19,7 @@ LAYERS: Mapping[str, Sequence[str]] = {
         for name in (
             "event",
             "outcome",
+            "about",
             "passage",
             "tracing",
             "errors",

@@ -231,12 +231,12 @@ def test_a_machine_with_another_file_is_told_by_name(
     assert done.returncode == 1
     assert f"It is NOT in force in worker {name}:" in done.stdout
     assert "It is in force in worker" in done.stdout
-    apart.await_output("was published: other machines have another file")
+    apart.await_output("Another configuration was published")
     other.write_text("models: [")
     done = reload(house)
     assert done.returncode == 1
     assert "no valid YAML" in done.stdout
-    apart.await_output("The configuration is as it was")
+    apart.await_output("Configuration was refused")
     other.write_text(here.read_text())
     reloaded(house)
 

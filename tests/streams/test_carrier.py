@@ -305,7 +305,7 @@ async def test_an_outcome_that_redis_refuses_for_a_time_is_not_lost(
         client.config_set("min-replicas-to-write", 1)
         try:
             here.carrier.land(run, Finish(run.event))
-            await rig.until(lambda: "could not be written" in caplog.text)
+            await rig.until(lambda: "Redis refused an outcome" in caplog.text)
         finally:
             client.config_set("min-replicas-to-write", 0)
         await rig.until(lambda: client.xlen(NAMES.done))

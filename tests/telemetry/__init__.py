@@ -1,1 +1,1 @@
-"""Tests of what Sluice tells of itself: the trees of its traces, and what they cost nobody."""
+"""Tests of what Sluice tells of itself: the trees of its traces, what they cost, and its log."""

@@ -15,6 +15,7 @@ from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.errors import BrokerConnectionError, ConnectionClosed, DecodeError
 
 from pipeline import clock
+from pipeline.about import noted, said
 from pipeline.streams.queues.delivery import Delivery, decode, order_of
 from pipeline.streams.queues.keys import WAKE_FIELD, QueueKeys
 from pipeline.streams.queues.reader import BlockingRead
@@ -109,7 +110,8 @@ class StreamConsumer(Consumer):
             with redis_errors_as_dramatiq():
                 self._keep(self._reader.cancel(CANCEL_TIMEOUT_S))
         except BrokerConnectionError as error:
-            logger.warning("consumer was cut off queue=%s error=%s", self.queue_name, error)
+            told = noted(queue=self.queue_name, reason=said(error))
+            logger.warning("Consumer was cut off", extra=told)
             return False
         finally:
             self._reader.close()
@@ -172,7 +174,8 @@ class StreamConsumer(Consumer):
             try:
                 message = decode(fields, self.queue_name)
             except DecodeError as error:
-                logger.warning("entry was no message queue=%s id=%s", self.queue_name, entry_id)
+                told = noted(queue=self.queue_name, entry=entry_id.decode())
+                logger.warning("Entry was no message", extra=told)
                 self._session.settle_entry(self._keys, entry_id, "dead", f"malformed: {error}")
                 continue
             return Delivery(message, keys=self._keys, entry_id=entry_id)

@@ -12,6 +12,7 @@ from typing import Final
 import redis
 
 from pipeline import clock
+from pipeline.about import noted, said
 from pipeline.streams.liveness import consumer_name
 from pipeline.streams.queues.scripts import BrokerScripts, redis_errors_as_dramatiq
 
@@ -51,14 +52,16 @@ class Liveness:
         try:
             self._scripts.forget(self.name)
         except redis.RedisError as error:
-            logger.warning("liveness was left to expire consumer=%s error=%s", self.name, error)
+            told = noted(worker=self.name, reason=said(error))
+            logger.warning("The sign of life was left to expire", extra=told)
 
     def _run(self) -> None:
         while not self._closing.wait(self.liveness_s / BEATS):
             try:
                 self._beat()
             except redis.RedisError as error:
-                logger.warning("liveness was not refreshed consumer=%s error=%s", self.name, error)
+                told = noted(worker=self.name, reason=said(error))
+                logger.warning("No sign of life was given", extra=told)
 
     def _beat(self) -> None:
         began = clock.monotonic()

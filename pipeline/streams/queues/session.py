@@ -91,7 +91,7 @@ class Session:
     def close(self) -> None:
         """Flush, and leave what is still held to others."""
         if not self._settler.close(FLUSH_TIMEOUT_S):
-            logger.warning("settlements were lost; their messages will be delivered again")
+            logger.warning("Settlements were lost; their messages will be delivered again")
         self.liveness.close()
 
     def _settled(self, keys: QueueKeys, entry_ids: list[bytes]) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 
 import redis
 
+from pipeline.about import noted, said
 from pipeline.streams.queues.keys import QueueKeys
 from pipeline.streams.queues.scripts import BrokerScripts, Settlement
 
@@ -76,14 +77,14 @@ class Settler:
             try:
                 refused = self._scripts.settle(batch[0].keys, self._consumer, batch)
             except redis.RedisError as error:
-                logger.warning("settling was postponed entries=%d error=%s", len(batch), error)
+                told = noted(entries=len(batch), reason=said(error))
+                logger.warning("Settling was postponed", extra=told)
                 self._pause(PAUSES_S[min(failures, len(PAUSES_S) - 1)])
                 failures += 1
                 continue
             if refused and not failures:
-                logger.warning(
-                    "settling was refused queue=%s entries=%s", batch[0].keys.queue, refused
-                )
+                told = noted(queue=batch[0].keys.queue, entries=len(refused))
+                logger.warning("Settling was refused", extra=told)
             failures = 0
             self._done(batch)
 
