@@ -21,6 +21,7 @@ from pipeline.settings.load import TelemetrySettings
 from pipeline.streams.inbox import CLOSING, Inbox, Watch
 from pipeline.streams.link import Link, LinkError
 from pipeline.telemetry import names
+from pipeline.telemetry.codes import word_of
 from pipeline.telemetry.spans import Span, Spans, Value
 from pipeline.telemetry.tracer import Exporter, open_exporter, sampler_of
 
@@ -161,7 +162,7 @@ class Served:
         """Name the error that the client got; a refusal of what it asked is none of ours."""
         failure = self.closing.failure if self.closing else None
         if failure and failure.status >= 500:
-            return failure.code or failure.cause
+            return word_of(failure)
         return str(self.status) if self.status >= 500 else ""
 
 

@@ -8,25 +8,15 @@ import logging
 from typing import Final
 
 from pipeline.about import about
-from pipeline.errors import Cause, Failure
+from pipeline.errors import Failure
 from pipeline.outcome import Climb, Die, Finish
 from pipeline.passage import Passage
+from pipeline.telemetry.codes import code_of
 
 log = logging.getLogger(__name__)
 
 #: Outcomes that may be told of above `debug`; the others, nearly all, cost a look at the level.
 _TELLING: Final = (Climb, Die)
-#: With these causes the code may be a provider's own, which may be anything, the prompt too.
-_CITING: Final[frozenset[Cause]] = frozenset({"bad_request", "model_not_found", "rate_limited"})
-#: Codes that are told all the same: ours, and those of providers that say more than the cause.
-_KNOWN: Final = frozenset(
-    {
-        "body_too_large", "content_filter", "content_policy_violation", "context_length_exceeded",
-        "invalid_request", "invalid_value", "model_not_found", "no_access", "rate_limit_exceeded",
-        "rate_limited", "request_too_heavy", "string_above_max_length", "unsupported_parameter",
-        "unsupported_value",
-    }
-)  # fmt: skip
 
 
 def note_end(passage: Passage) -> None:
@@ -69,17 +59,13 @@ def _note(
         passage.line.hop,
         cause=failure.cause if failure else None,
         status=failure.status if failure else None,
-        code=_code(failure) if failure else None,
+        code=code_of(failure) if failure else None,
         deployment=_deployment(passage),
         rung=rung,
         leg=event.leg,
         attempts=passage.event.attempts,
     )
     log.log(level, words, extra=extra)
-
-
-def _code(failure: Failure) -> str | None:
-    return failure.code if failure.code in _KNOWN or failure.cause not in _CITING else None
 
 
 def _deployment(passage: Passage) -> str | None:

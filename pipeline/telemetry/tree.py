@@ -14,6 +14,7 @@ from pipeline.event import Event, Facts, Line
 from pipeline.flow import CALL, GATE, ROUTE
 from pipeline.telemetry import names
 from pipeline.telemetry.calls import Content, Known, call_span
+from pipeline.telemetry.codes import word_of
 from pipeline.telemetry.legs import Leg, is_call
 from pipeline.telemetry.spans import Span, Spans, Value
 
@@ -53,7 +54,7 @@ def _root(leg: Leg) -> Span:
         start=leg.start,
         end=max(leg.start, leg.lines[-1].end),
         attributes=root_attributes(leg),
-        error=_error(leg.event) if leg.end == _FAILED else "",
+        error=word_of(leg.event.failure) if leg.end == _FAILED else "",
         link=leg.previous,
     )
 
@@ -73,7 +74,7 @@ def root_attributes(leg: Leg) -> dict[str, Value]:
         {names.TENANT: event.tenant, names.REPLAY_OF: event.replay_of, names.COST: event.cost}
     )
     if leg.end == _FAILED:
-        told[names.ERROR_TYPE] = _error(event)
+        told[names.ERROR_TYPE] = word_of(event.failure)
     if leg.end == "climbed":
         told[names.RUNG] = leg.lines[-1].facts["rung"]
     if (first := _first_delta(leg)) is not None:
@@ -95,12 +96,6 @@ def related(previous: str, following: str = "") -> dict[str, Value]:
 
 def _if_set(told: dict[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in told.items() if value}
-
-
-def _error(event: Event) -> str:
-    """Name how an event failed; its message may hold what a provider quotes of a prompt."""
-    failure = event.failure
-    return (failure.code or failure.cause) if failure else "unknown"
 
 
 def _first_delta(leg: Leg) -> float | None:
@@ -201,7 +196,7 @@ def _hop(leg: Leg, run: _Run, house: House, *, fails: bool) -> Span:
     if last.entry:
         told[names.MESSAGE_ID] = last.entry
     if fails:
-        told[names.ERROR_TYPE] = _error(leg.event)
+        told[names.ERROR_TYPE] = word_of(leg.event.failure)
     if run.hop == ROUTE:
         told |= _routed(last.facts, leg.event)
     elif run.hop == GATE:
@@ -214,7 +209,7 @@ def _hop(leg: Leg, run: _Run, house: House, *, fails: bool) -> Span:
         start=run.start,
         end=run.end,
         attributes=told,
-        error=_error(leg.event) if fails else "",
+        error=word_of(leg.event.failure) if fails else "",
     )
 
 
