@@ -1,4 +1,4 @@
-"""Which of an error's words may be told: a provider may put anything into its code, the prompt too."""
+"""Which of an error's words may be told: a provider may put anything into its code, prompts too."""
 
 from typing import Final
 
