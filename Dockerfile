@@ -14,7 +14,8 @@ COPY gateway gateway
 COPY workers workers
 RUN pip wheel --no-deps --wheel-dir /wheels . \
     && python -m venv --without-pip /opt/sluice \
-    && pip --python /opt/sluice/bin/python install --no-index --find-links /wheels sluice
+    && pip --python /opt/sluice/bin/python install --no-index --find-links /wheels \
+        /wheels/sluice-*.whl
 
 FROM python:${PYTHON}
 LABEL org.opencontainers.image.title="Sluice" \
