@@ -1,0 +1,1 @@
+"""The files that run and watch Sluice: compose, image, Jaeger, Prometheus, alerts, dashboard."""
