@@ -32,6 +32,7 @@ from pipeline.streams.reloads import Reloads
 from pipeline.streams.replies import Replies
 from workers.call import Means
 from workers.looks import Looks
+from workers.metering import Metering
 from workers.polite import Means as Polite
 from workers.polite import politely
 from workers.providers.upstream import Upstream
@@ -53,9 +54,18 @@ START_S: Final = 30.0
 
 
 class WorkerProcess:
-    """The hops of one process from start to drain; lives on one event loop."""
+    """The hops of one process from start to drain; lives on one event loop.
 
-    def __init__(self, settings: Settings, functions: HopFunctions, read: Read = load) -> None:
+    On `scraped`, a listening socket, it tells its metrics; without one nothing is counted for them.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        functions: HopFunctions,
+        read: Read = load,
+        scraped: socket.socket | None = None,
+    ) -> None:
         self._settings = settings
         self._current = Current(settings, read)
         self._functions = functions
@@ -74,6 +84,11 @@ class WorkerProcess:
             self._link, self._names, settings.retention.reply_to_max_entries
         )
         self._engine = self._make_engine()
+        self._metering = (
+            Metering(scraped, self._current, self._engine, self._link, self._replies)
+            if scraped
+            else None
+        )
         workers = settings.workers
         self._keeper = Keeper(self._engine, _limits(settings), workers.scan_s, self._look)
         self._liveness: Liveness | None = None
@@ -129,6 +144,8 @@ class WorkerProcess:
             await asyncio.to_thread(self._liveness.stop)
         await self._upstream.close()
         await self._link.close()
+        if self._metering:
+            await asyncio.to_thread(self._metering.close)
         log.info("Worker %s stopped", self._consumer)
 
     def _make_engine(self) -> Engine:
