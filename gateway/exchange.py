@@ -27,8 +27,9 @@ class Exchange:
     """One request; its answer is whole (`answer`) or a stream (`begin`, `write`, `finish`)."""
 
     __slots__ = (
-        "_receive", "_send", "arrived", "closing_frame", "finished", "gone", "headers", "promise",
-        "repeats", "request_id", "scope", "started", "stream_type", "told", "wrote",
+        "_receive", "_send", "arrived", "began", "closing_frame", "finished", "gone", "headers",
+        "promise", "repeats", "request_id", "scope", "started", "status", "stream_type", "told",
+        "wrote",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,6 +48,10 @@ class Exchange:
         self.told: Headers = ()
         #: Whether the answer is that of another request, which held the same key.
         self.repeats = False
+        #: Of the answer; 0: it has not started.
+        self.status = 0
+        #: When a stream began, on the loop's clock; 0: the answer is none.
+        self.began = 0.0
         self.started = False
         self.finished = False
         self.gone = False
@@ -99,6 +104,7 @@ class Exchange:
         headers = [self.stream_type, *STREAM_HEADERS, *await self.promised()]
         # Meanwhile another task may have begun, or refused.
         if not self.started:
+            self.began = asyncio.get_running_loop().time()
             await self._start(200, headers)
 
     async def promised(self) -> Headers:
@@ -123,6 +129,7 @@ class Exchange:
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.started = True
+        self.status = status
         headers.append((b"x-request-id", self.request_id.encode()))
         headers += self.told
         await self._send({"type": "http.response.start", "status": status, "headers": headers})

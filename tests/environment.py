@@ -39,6 +39,11 @@ def forget_providers() -> None:
             del os.environ[name]
 
 
+def without_metrics() -> None:
+    """Let the processes that tests start serve no metrics: many houses would want one port."""
+    os.environ["SLUICE_TELEMETRY__METRICS_PORT"] = "0"
+
+
 def refuse_outside() -> None:
     """Raise OutsideRefused, for the rest of the process, where a socket leaves this machine.
 

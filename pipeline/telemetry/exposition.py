@@ -1,9 +1,10 @@
 """What one process tells Prometheus: its tallies, what it counts beside, and the process itself."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from prometheus_client import PlatformCollector, ProcessCollector
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from pipeline.telemetry.tallies import Family
@@ -11,8 +12,12 @@ from pipeline.telemetry.tallies import Family
 #: Gives families whenever it is asked, in any thread.
 Source = Callable[[], Iterable[Family]]
 
-#: Asked with a scraper's `Accept`, gives the type of the content and the content.
-Answer = Callable[[str], tuple[str, bytes]]
+#: Gives the whole text whenever it is asked, in any thread.
+Answer = Callable[[], bytes]
+
+#: Prometheus's own form, whatever a scraper prefers: in OpenMetrics a counter `x_total` and a gauge
+#: `x`, as there are of dead letters, would be one family.
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Exposition:
@@ -25,16 +30,15 @@ class Exposition:
             PlatformCollector(registry=None).collect,
         ]
 
-    def answer(self, accept: str, more: Iterable[Family] = ()) -> tuple[str, bytes]:
-        """Write everything, and some families more, in the form that a scraper wants."""
+    def answer(self, more: Iterable[Family] = ()) -> bytes:
+        """Write everything, and some families more."""
         families = [family for source in self._sources for family in source()]
-        return written([*families, *more], accept)
+        return written([*families, *more])
 
 
-def written(families: Iterable[Family], accept: str) -> tuple[str, bytes]:
-    """Write families; gives the type of the content, too."""
-    encode, content_type = choose_encoder(accept)
-    return content_type, encode(_Families(families))
+def written(families: Iterable[Family]) -> bytes:
+    """Write families as Prometheus reads them."""
+    return generate_latest(_Families(families))
 
 
 class _Families(Collector):

@@ -38,11 +38,14 @@ def own(telemetry: TelemetrySettings) -> socket.socket | None:
     """
     if not (telemetry.metrics_port and names_metrics_port()):
         return None
-    return listen(telemetry.metrics_host, telemetry.metrics_port, "telemetry.metrics_port")
+    return listen(telemetry.metrics_host, telemetry.metrics_port)
 
 
-def listen(host: str, port: int, setting: str) -> socket.socket:
-    """Listen for scrapers. Raises `StartError`, which names the port and the setting."""
+def listen(host: str, port: int, further: int = 0) -> socket.socket:
+    """Listen for scrapers, on a port that is so many behind the configured one.
+
+    Raises `StartError`, which names the port and the setting.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -52,8 +55,9 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         reason = error.strerror if isinstance(error, OSError) else "there is no such port"
+        setting = "telemetry.metrics_port" + (f" + {further}" if further else "")
         raise StartError(
-            f"port {port} on {host} is needed for metrics ({setting}; {reason}): end what listens "
+            f"port {port} on {host} is needed for metrics ({setting}: {reason}): end what listens "
             "there, or set telemetry.metrics_port to another port, or to 0 for no metrics"
         ) from None
     return listener

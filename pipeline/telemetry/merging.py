@@ -26,14 +26,14 @@ class Merged:
     def __init__(self, parts: Mapping[str, tuple[str, int]]) -> None:
         self._parts = parts
 
-    def answer(self, accept: str) -> tuple[str, bytes]:
+    def answer(self) -> bytes:
         """Ask all of them at once; who does not answer is left out, and told to be down."""
         with ThreadPoolExecutor(max(1, len(self._parts))) as pool:
             told = dict(zip(self._parts, pool.map(_ask, self._parts.values()), strict=True))
         up = Tally(metrics.PART_UP)
         for part, families in told.items():
             up.values[part,] = float(bool(families))
-        return written([up.family(), *_merged(told)], accept)
+        return written([up.family(), *_merged(told)])
 
 
 def _ask(address: tuple[str, int]) -> Sequence[Family]:
@@ -51,13 +51,15 @@ def _ask(address: tuple[str, int]) -> Sequence[Family]:
 
 def _merged(told: Mapping[str, Sequence[Family]]) -> Iterator[Family]:
     """Give each family once, with the samples of all parts."""
-    merged: dict[str, Family] = {}
+    merged: dict[tuple[str, str], Family] = {}
     for part, families in told.items():
         for family in families:
-            whole = merged.get(family.name)
+            # The parser takes `_total` off the names of counters.
+            key = family.name, family.type
+            whole = merged.get(key)
             if whole is None:
                 whole = Family(family.name, family.documentation, family.type, family.unit)
-                merged[family.name] = whole
+                merged[key] = whole
             whole.samples += [_of(part, sample) for sample in family.samples]
     yield from merged.values()
 

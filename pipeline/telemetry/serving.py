@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Final
 from urllib.parse import urlsplit
 
-from pipeline.telemetry.exposition import Answer
+from pipeline.telemetry.exposition import CONTENT_TYPE, Answer
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +75,9 @@ class _Scrape(BaseHTTPRequestHandler):
         if urlsplit(self.path).path != PATH:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
-        content_type, content = self.server.answer(self.headers.get("Accept", ""))
+        content = self.server.answer()
         self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Type", CONTENT_TYPE)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
