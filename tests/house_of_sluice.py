@@ -48,6 +48,8 @@ class House:
         self.port = embedded.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.simulated_port = embedded.free_port()
+        #: Where the one worker tells its metrics; 0: no part tells any.
+        self.metrics_port = 0
         self.upstream = Upstream(self.simulated_port)
         self.configure(sections)
 
@@ -85,6 +87,7 @@ class House:
             "SLUICE_CONFIG": str(self.config),
             "SLUICE_REDIS_URL": redis_url or self.redis.url,
             "SLUICE_PORT": str(self.port),
+            "SLUICE_TELEMETRY__METRICS_PORT": str(self.metrics_port),
         }
 
     def start(self, *, workers: int = 1) -> Self:
