@@ -78,10 +78,13 @@ def build(gateway: Gateway, metrics: Metrics) -> Router:
         _get("/", _welcome),
         *_admin(gateway),
     ]
-    for route in routes:
-        # As `{id:path}` is written for the router alone.
-        cast("Endpoint", route.endpoint).counted(gateway.meter, route.path.replace(":path", ""))
-    missing = Endpoint(other=_not_found).counted(gateway.meter, "other")
+    missing = Endpoint(other=_not_found)
+    if gateway.meter:
+        missing.meter = gateway.meter.route("other")
+        for route in routes:
+            # As `{id:path}` is written for the router alone.
+            meter = gateway.meter.route(route.path.replace(":path", ""))
+            cast("Endpoint", route.endpoint).meter = meter
     return Router(routes, redirect_slashes=False, default=missing)
 
 

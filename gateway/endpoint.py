@@ -1,13 +1,12 @@
 """A route's end: picks what serves the method, and turns what goes wrong into an answer."""
 
 from collections.abc import Awaitable, Callable
-from typing import Self
 
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import BROKEN, error_json, refuse, retry_headers
 from gateway.exchange import JSON_TYPE, ClientGone, Exchange
-from gateway.http_meter import HttpMeter
+from gateway.http_meter import RouteMeter
 from pipeline.errors import MethodNotAllowed, SluiceError
 
 Serve = Callable[[Exchange], Awaitable[None]]
@@ -28,26 +27,20 @@ class Endpoint:
         served = {"GET": get, "HEAD": get, "POST": post, "PATCH": patch, "DELETE": delete}
         self._serve = {method: serve for method, serve in served.items() if serve}
         self._other = other
-        self._meter: HttpMeter | None = None
-        self._route = ""
-
-    def counted(self, meter: HttpMeter | None, route: str) -> Self:
-        """Have each exchange counted under this route's template."""
-        self._meter, self._route = meter, route
-        return self
+        #: Counts each exchange; None: nobody wants to know.
+        self.meter: RouteMeter | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; a bug is answered, too, and goes on to the server's log."""
         exchange = Exchange(scope, receive, send)
-        if self._meter is None:
+        if self.meter is None:
             await self._serve_one(exchange)
             return
-        self._meter.open += 1
+        self.meter.open += 1
         try:
             await self._serve_one(exchange)
         finally:
-            self._meter.open -= 1
-            self._meter.ended(self._route, exchange)
+            self.meter.ended(exchange)
 
     async def _serve_one(self, exchange: Exchange) -> None:
         try:

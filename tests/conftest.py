@@ -9,14 +9,13 @@ import pytest
 import redis
 
 from pipeline.embedded import redis_server as embedded
-from tests.environment import forget_providers, refuse_outside, without_metrics
+from tests.environment import forget_providers, refuse_outside
 from tests.processes import Nursery, Spawn
 
 #: Where a test keeps the processes whose output is shown when it fails.
 NURSERY = pytest.StashKey[Nursery]()
 
 forget_providers()
-without_metrics()
 refuse_outside()
 
 # Its assertions are not in a test module, and have to tell what they found all the same.

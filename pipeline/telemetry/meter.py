@@ -194,8 +194,9 @@ class _Calls:
         if "first_delta_ms" in facts:
             first_s = float(facts["first_delta_ms"]) / 1000
             self._first_chunks.of(*gen_ai).observe(first_s)
-        if event.usage is not None:
-            self._use(gen_ai, _used(passage, event.usage, facts))
+        usage, before = event.usage, passage.before.usage
+        if usage is not None:
+            self._use(gen_ai, usage if before is None else _own_part(usage, before, facts))
         if event.attempts > 1 and _has_called(passage.before):
             self._retries.values[deployed.name,] += 1
         if "rest_s" in facts or cause == "credentials":
@@ -237,10 +238,9 @@ def _refusing(why: str, outcome: Outcome) -> str:
     return str(named or _LIMITS.get(why, why))
 
 
-def _used(passage: Passage, usage: Usage, facts: Facts) -> Usage:
+def _own_part(usage: Usage, before: Usage, facts: Facts) -> Usage:
     """Tell what a call itself used: the usage of one that goes on with an answer counts it all."""
-    before = passage.before.usage
-    if before is None or ("continued" not in facts and "cause" not in facts):
+    if "continued" not in facts and "cause" not in facts:
         return usage
     counts = {
         name: max(0, getattr(usage, name) - getattr(before, name))

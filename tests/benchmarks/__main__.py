@@ -36,7 +36,7 @@ from tests.benchmarks import (
 from tests.benchmarks.figures import Figure, Findings, markdown, table
 from tests.benchmarks.ground import Bench
 from tests.benchmarks.loading import BenchmarkFailed
-from tests.environment import forget_providers, without_metrics
+from tests.environment import forget_providers
 
 BENCHMARKS: Final[Mapping[str, Callable[[Bench], list[Figure]]]] = {
     "hops": hops.run,
@@ -128,7 +128,6 @@ def main() -> int:
     """Carry out what was asked for; gives the exit code, 1 when a benchmark failed."""
     given = _options()
     forget_providers()
-    without_metrics()
     _allow_many_files()
     around = machine(given)
     found = {name: _carry_out(name, given) for name in given.names or BENCHMARKS}
