@@ -1,8 +1,8 @@
 """Counters and histograms of one process, as cheap as counting gets.
 
-Only one thread counts, its event loop's, so nothing is locked: with the library's own, which lock,
-a request's twenty records cost more than its hops' bookkeeping. Another thread may read at any
-time: each reading is a copy made in one step.
+Only one thread counts, its event loop's, so nothing is locked: a record takes 0.2 µs, and 0.5
+(counters) to 2 (histograms) with the library's own children; a request makes twenty of them.
+Another thread may read at any time: each reading is a copy made in one step.
 """
 
 from bisect import bisect_left
