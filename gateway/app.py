@@ -1,6 +1,6 @@
 """The routes of the gateway, hottest first: the router asks them in this order."""
 
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from starlette.routing import Route, Router
@@ -12,6 +12,7 @@ from gateway.endpoint import Endpoint, Serve
 from gateway.exchange import Exchange
 from gateway.gateway import Gateway
 from gateway.health import HealthRoutes
+from gateway.metrics import Metrics
 from gateway.openai import OpenAI
 from gateway.plain import PlainChat
 from gateway.requests import Requests
@@ -38,6 +39,7 @@ ROUTES: Final = (
     "GET /health",
     "GET /health/full",
     "GET /stats",
+    "GET /metrics",
     "GET /admin/dead",
     "POST /admin/dead/replay",
     "POST /admin/dead/purge",
@@ -50,7 +52,7 @@ ROUTES: Final = (
 )
 
 
-def build(gateway: Gateway) -> Router:
+def build(gateway: Gateway, metrics: Metrics) -> Router:
     """Build the application over an open gateway."""
     openai, plain, requests = OpenAI(gateway), PlainChat(gateway), Requests(gateway)
     health, calls = HealthRoutes(gateway), PlainCalls(gateway)
@@ -72,10 +74,17 @@ def build(gateway: Gateway) -> Router:
         _get("/health", health.alive),
         _get("/health/full", health.full),
         _get("/stats", StatsRoute(gateway).stats),
+        _get("/metrics", metrics.show),
         _get("/", _welcome),
         *_admin(gateway),
     ]
     missing = Endpoint(other=_not_found)
+    if gateway.meter:
+        missing.meter = gateway.meter.route("other")
+        for route in routes:
+            # As `{id:path}` is written for the router alone.
+            meter = gateway.meter.route(route.path.replace(":path", ""))
+            cast("Endpoint", route.endpoint).meter = meter
     return Router(routes, redirect_slashes=False, default=missing)
 
 

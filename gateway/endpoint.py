@@ -7,6 +7,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.errors import BROKEN, error_json, refuse, retry_headers
 from gateway.exchange import JSON_TYPE, ClientGone, Exchange
+from gateway.http_meter import RouteMeter
 from pipeline.about import noted
 from pipeline.errors import MethodNotAllowed, SluiceError
 
@@ -30,10 +31,22 @@ class Endpoint:
         served = {"GET": get, "HEAD": get, "POST": post, "PATCH": patch, "DELETE": delete}
         self._serve = {method: serve for method, serve in served.items() if serve}
         self._other = other
+        #: Counts each exchange; None: nobody wants to know.
+        self.meter: RouteMeter | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; a bug is answered, too, and goes on to the server's log."""
         exchange = Exchange(scope, receive, send)
+        if self.meter is None:
+            await self._serve_one(exchange)
+            return
+        self.meter.open += 1
+        try:
+            await self._serve_one(exchange)
+        finally:
+            self.meter.ended(exchange)
+
+    async def _serve_one(self, exchange: Exchange) -> None:
         try:
             await self._answer(exchange)
         except SluiceError as error:

@@ -44,8 +44,9 @@ class Exchange:
     """One request; its answer is whole (`answer`) or a stream (`begin`, `write`, `finish`)."""
 
     __slots__ = (
-        "_receive", "_send", "arrived", "closing_frame", "finished", "gone", "headers", "on_end",
-        "promise", "repeats", "request_id", "scope", "served", "started", "stream_type", "told",
+        "_receive", "_send", "arrived", "began", "closing_frame", "finished", "gone", "headers",
+        "on_end", "promise", "repeats", "request_id", "scope", "served", "started", "status",
+        "stream_type", "told",
         "wrote",
     )  # fmt: skip
 
@@ -68,6 +69,10 @@ class Exchange:
         #: Follows it where it is traced, and is told when it is over.
         self.served: Watcher | None = None
         self.on_end: Callable[[], None] | None = None
+        #: Of the answer; 0: it has not started.
+        self.status = 0
+        #: When a stream began, on the loop's clock; 0: the answer is none.
+        self.began = 0.0
         self.started = False
         self.finished = False
         self.gone = False
@@ -122,6 +127,7 @@ class Exchange:
         headers = [self.stream_type, *STREAM_HEADERS, *await self.promised()]
         # Meanwhile another task may have begun, or refused.
         if not self.started:
+            self.began = asyncio.get_running_loop().time()
             await self._start(200, headers)
 
     async def promised(self) -> Headers:
@@ -155,6 +161,7 @@ class Exchange:
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.started = True
+        self.status = status
         headers.append((b"x-request-id", self.request_id.encode()))
         headers += self.told
         if self.served:

@@ -15,6 +15,7 @@ from gateway.asking import Wishes
 from gateway.callers import Callers, Operators
 from gateway.exchange import Exchange, Headers
 from gateway.hearing import PING_S, Hearing, Wait
+from gateway.http_meter import HttpMeter
 from gateway.records import Record, Task, not_found, task, tenant_of
 from gateway.sse import PING
 from gateway.traces import Traces
@@ -57,6 +58,8 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     cancel_s: float = 1.0
     #: The most that `/health/full` waits for Redis.
     health_s: float = 2.0
+    #: The most that `/metrics` does.
+    metrics_s: float = 1.0
 
 
 class Gateway:
@@ -83,6 +86,8 @@ class Gateway:
         self.traces = Traces(settings.telemetry, self.names)
         self._outlook = Outlook(self.link, self.names, sight(self.link, self.names))
         self.hearings: set[Hearing] = set()
+        #: None: no metrics are wanted.
+        self.meter = HttpMeter() if settings.telemetry.metrics_port else None
         #: Whether everyone has been told that this gateway stops.
         self.stopping = False
         self._clock: asyncio.Task[None] | None = None

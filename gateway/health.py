@@ -80,7 +80,7 @@ class HealthRoutes:
         """GET /health/full: 503 when Redis is away or no worker is alive."""
         try:
             async with asyncio.timeout(self._gateway.pace.health_s):
-                health = await self._look()
+                health = await self.look()
         except (RedisUnavailable, TimeoutError):
             health = Health(
                 status="down", redis=Redis(reachable=False), warnings=["Redis does not answer"]
@@ -88,7 +88,8 @@ class HealthRoutes:
         status = 503 if health.status == "down" else 200
         await exchange.answer(status, msgspec.json.encode(health))
 
-    async def _look(self) -> Health:
+    async def look(self) -> Health:
+        """See how everything is. Raises `RedisUnavailable`."""
         # All of them wait in one write of the link.
         shown, workers, gateways, streams = await asyncio.gather(
             self._redis(), self._workers(), self._gateways(), self._streams()

@@ -19,10 +19,12 @@ import uvloop
 from gateway.app import build
 from gateway.gateway import Gateway
 from gateway.listening import address_of, inherited, listen
+from gateway.metrics import Metrics
 from pipeline.about import noted
 from pipeline.errors import SluiceError, StartError
 from pipeline.settings.children import part_name
 from pipeline.settings.load import Settings, is_loopback, load
+from pipeline.telemetry.listening import handed_down
 from pipeline.telemetry.logs import configure
 
 log = logging.getLogger(__name__)
@@ -75,9 +77,11 @@ async def serve(settings: Settings, bound: socket.socket, make: Make = Gateway) 
     """Serve on a listening socket until told to stop. Raises `StartError`."""
     gateway = make(settings)
     await gateway.open()
+    metrics, scraped = Metrics(gateway), handed_down()
+    own_port = metrics.serve(scraped) if scraped else None
     try:
         config = uvicorn.Config(
-            build(gateway),
+            build(gateway, metrics),
             log_config=None,
             log_level=logging.WARNING,
             access_log=False,
@@ -92,6 +96,8 @@ async def serve(settings: Settings, bound: socket.socket, make: Make = Gateway) 
         _calm_collector()
         await Server(config, gateway).serve([bound])
     finally:
+        if own_port:
+            await asyncio.to_thread(own_port.close)
         await gateway.close()
 
 

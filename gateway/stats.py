@@ -56,12 +56,13 @@ class StatsRoute:
         tenant = self._gateway.callers.tenant_of(exchange)
         try:
             async with asyncio.timeout(self._gateway.pace.health_s):
-                told = await self._look(tenant, is_here=is_here(exchange))
+                told = await self.look(tenant, is_here=is_here(exchange))
         except (LinkError, TimeoutError):
             raise RedisUnavailable("Redis does not answer; try again.", retry_after_s=1) from None
         await exchange.answer(200, msgspec.json.encode(told))
 
-    async def _look(self, tenant: str, *, is_here: bool) -> Stats:
+    async def look(self, tenant: str = "", *, is_here: bool = True) -> Stats:
+        """See everything that a tenant may, or this machine. Raises `RedisUnavailable`."""
         # All of them wait in one write of the link.
         lanes = [self._backlog(f"requests:{lane}", kept=True) for lane in LANES]
         ask, names = self._gateway.ask, self._gateway.names

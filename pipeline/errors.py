@@ -53,6 +53,9 @@ CLIMBING: Final[frozenset[Cause]] = frozenset({"rate_limited", "overloaded", "ti
 #: Causes after which another candidate, or the same one later, may well succeed.
 RETRYABLE: Final[frozenset[Cause]] = CLIMBING | {"credentials"}
 
+#: Causes with which an event ends that nobody has to look after: no dead letter is left.
+UNLETTERED: Final[frozenset[Cause]] = frozenset({"cancelled", "limited"})
+
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An error as it travels: OpenAI's error fields, the HTTP status and the cause."""

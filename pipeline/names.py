@@ -15,6 +15,9 @@ LANES: Final[tuple[Lane, ...]] = get_args(Lane)
 #: The field of every stream entry that holds the event as JSON.
 EVENT_FIELD: Final = "event"
 
+#: The kinds of scope of our own limits, by the letter before the colon of its name.
+SCOPES: Final[Mapping[str, str]] = {"t": "tenant", "u": "user", "x": "token", "m": "model"}
+
 #: Priorities that a request may ask for, and the lane each sign stands for.
 MIN_PRIORITY, MAX_PRIORITY = -10, 10
 

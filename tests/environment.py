@@ -32,11 +32,15 @@ class OutsideRefused(RuntimeError):
 
 
 def forget_providers() -> None:
-    """Remove every variable that could configure a provider, a proxy or Sluice itself."""
+    """Remove every variable that could configure a provider, a proxy or Sluice itself.
+
+    One is set: who is started serves no metrics, as many houses at once would want one port.
+    """
     for name in list(os.environ):
         foreign = name.startswith(_PREFIXES) or name.upper() in _PROXIES
         if foreign and not name.startswith(_KEPT):
             del os.environ[name]
+    os.environ["SLUICE_TELEMETRY__METRICS_PORT"] = "0"
 
 
 def refuse_outside() -> None:

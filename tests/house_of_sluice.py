@@ -48,6 +48,8 @@ class House:
         self.port = embedded.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.simulated_port = embedded.free_port()
+        #: Where the one worker tells its metrics; 0: no part tells any.
+        self.metrics_port = 0
         self.upstream = Upstream(self.simulated_port)
         #: Of the environment of parts that are started from now on.
         self.variables: dict[str, str] = {}
@@ -87,6 +89,7 @@ class House:
             "SLUICE_CONFIG": str(self.config),
             "SLUICE_REDIS_URL": redis_url or self.redis.url,
             "SLUICE_PORT": str(self.port),
+            "SLUICE_TELEMETRY__METRICS_PORT": str(self.metrics_port),
             **self.variables,
         }
 

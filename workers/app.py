@@ -28,6 +28,7 @@ from pipeline.flow import BY_NAME, CALL, GATE, RESPOND, ROUTE
 from pipeline.settings.children import part_name
 from pipeline.settings.load import Settings, load
 from pipeline.streams.broker import StreamBroker
+from pipeline.telemetry.listening import handed_down, own
 from pipeline.telemetry.logs import configure
 from workers.call import call
 from workers.gate import gate
@@ -103,7 +104,8 @@ class EngineLife(Middleware):
             self._run(self._process.drain(), self._settings.workers.grace_s + START_S)
 
     async def _begin(self, functions: HopFunctions) -> WorkerProcess:
-        process = WorkerProcess(self._settings, functions)
+        scraped = handed_down() or own(self._settings.telemetry)
+        process = WorkerProcess(self._settings, functions, scraped=scraped)
         await process.start()
         return process
 

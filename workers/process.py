@@ -35,6 +35,7 @@ from pipeline.telemetry.ends import note_end
 from pipeline.telemetry.tracer import sampler_of
 from workers.call import Means
 from workers.looks import Looks
+from workers.metering import Metering
 from workers.polite import Means as Polite
 from workers.polite import politely
 from workers.providers.upstream import Upstream
@@ -57,9 +58,18 @@ START_S: Final = 30.0
 
 
 class WorkerProcess:
-    """The hops of one process from start to drain; lives on one event loop."""
+    """The hops of one process from start to drain; lives on one event loop.
 
-    def __init__(self, settings: Settings, functions: HopFunctions, read: Read = load) -> None:
+    On `scraped`, a listening socket, it tells its metrics; without one nothing is counted for them.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        functions: HopFunctions,
+        read: Read = load,
+        scraped: socket.socket | None = None,
+    ) -> None:
         self._settings = settings
         self._current = Current(settings, read)
         self._functions = functions
@@ -79,6 +89,11 @@ class WorkerProcess:
         )
         self._engine = self._make_engine()
         self._traces = Traces(settings.telemetry, self._names, self._link)
+        self._metering = (
+            Metering(scraped, self._current, self._engine, self._link, self._replies)
+            if scraped
+            else None
+        )
         workers = settings.workers
         self._keeper = Keeper(self._engine, _limits(settings), workers.scan_s, self._look)
         self._liveness: Liveness | None = None
@@ -133,6 +148,8 @@ class WorkerProcess:
             await asyncio.to_thread(self._liveness.stop)
         await self._upstream.close()
         await self._link.close()
+        if self._metering:
+            await asyncio.to_thread(self._metering.close)
         log.info("Worker stopped", extra=noted(worker=self._consumer))
 
     def _make_engine(self) -> Engine:

@@ -8,7 +8,8 @@ import msgspec
 from pipeline.cli.taking_over import Part
 from pipeline.limits.caps import GATE, UNLIMITED, VERSION, Cap
 from pipeline.limits.fingerprint import Differences
-from pipeline.limits.refusals import SCOPES, scope_of
+from pipeline.limits.refusals import scope_of
+from pipeline.names import SCOPES
 
 _KINDS: Final = {"d": "deployment", "p": "provider"}
 _FIELDS: Final = ("rpm", "burst", "tpm", "rpd", "tpd", "concurrency")

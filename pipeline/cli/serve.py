@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from pipeline.cli import parts, place, readiness
+from pipeline.cli import parts, place, readiness, scraping
 from pipeline.cli.child import Child
 from pipeline.cli.crew import Crew
 from pipeline.cli.hangup import Duties, Hangup
@@ -31,8 +31,13 @@ def gateway(where: Where) -> int:
     place.check_redis(spot.redis_url)
     handed = environment(where.config, {**where.overrides(), "redis.url": spot.redis_url})
     url = parts.gateway_url(settings)
-    with parts.listen(settings.gateway.host, settings.gateway.port, "the gateway") as listener:
-        crew_parts = parts.gateways(settings, handed, listener)
+    processes = settings.gateway.processes
+    with (
+        parts.listen(settings.gateway.host, settings.gateway.port, "the gateway") as listener,
+        # A single one tells its metrics on its own port; behind a shared one any of them answers.
+        scraping.listeners(settings, processes if processes > 1 else 0) as metrics,
+    ):
+        crew_parts = scraping.scraped(parts.gateways(settings, handed, listener), metrics)
         crew = Crew([crew_parts], report_of(settings, crew_parts))
         at = spot.where(where)
         return _run(crew, at, lambda _child: readiness.gateway_state(url), listener.close)
@@ -48,9 +53,10 @@ def workers(where: Where) -> int:
     def state(child: Child) -> str:
         return readiness.workers_state(spot.redis_url, spot.names, {child.pid})
 
-    crew_parts = parts.workers(spot.settings, handed)
-    crew = Crew([crew_parts], report_of(spot.settings, crew_parts))
-    return _run(crew, spot.where(where), state)
+    with scraping.listeners(spot.settings, spot.settings.workers.processes) as metrics:
+        crew_parts = scraping.scraped(parts.workers(spot.settings, handed), metrics)
+        crew = Crew([crew_parts], report_of(spot.settings, crew_parts))
+        return _run(crew, spot.where(where), state)
 
 
 def simulate(where: Where, host: str, port: int, extra: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from pipeline.cli import parts, place, readiness
+from pipeline.cli import parts, place, readiness, scraping
 from pipeline.cli.billing import billing
 from pipeline.cli.crew import Crew
 from pipeline.cli.hangup import Duties, Hangup
@@ -54,16 +54,24 @@ def run(where: Where) -> int:
     plan = Plan(where=where, settings=settings, home=None if settings.redis.is_set else place.HOME)
     try:
         with _terminated_like_interrupted(), ExitStack() as stack:
-            listener = stack.enter_context(_check(plan))
+            sockets = _check(plan, stack)
             own = stack.enter_context(EmbeddedRedis(plan.home)) if plan.home else None
             stack.enter_context(_undisturbed())
-            return asyncio.run(_Up(plan, own, listener).run())
+            return asyncio.run(_Up(plan, own, sockets).run())
     except KeyboardInterrupt:
         return 0
 
 
-def _check(plan: Plan) -> socket.socket:
-    """Find out what would fail, before anything is started; gives the gateway's socket."""
+class Sockets(msgspec.Struct, frozen=True, kw_only=True):
+    """What is listened on, before anything is started."""
+
+    gateway: socket.socket
+    #: The one place to scrape, then one for each worker and gateway; none: there are no metrics.
+    metrics: list[socket.socket]
+
+
+def _check(plan: Plan, stack: ExitStack) -> Sockets:
+    """Find out what would fail, before anything is started; gives the sockets that are needed."""
     gateway, simulate = plan.settings.gateway, plan.settings.simulate
     if plan.home:
         plan.home.mkdir(exist_ok=True)
@@ -73,7 +81,13 @@ def _check(plan: Plan) -> socket.socket:
     if plan.settings.needs_simulator:
         whose = "the simulated provider (simulate.port)"
         parts.listen(simulate.host, simulate.port, whose).close()
-    return parts.listen(gateway.host, gateway.port, "the gateway (--port)")
+    count = 1 + plan.settings.workers.processes + gateway.processes
+    return Sockets(
+        gateway=stack.enter_context(
+            parts.listen(gateway.host, gateway.port, "the gateway (--port)")
+        ),
+        metrics=stack.enter_context(scraping.listeners(plan.settings, count)),
+    )
 
 
 @contextmanager
@@ -101,8 +115,9 @@ def _undisturbed() -> Iterator[None]:
 class _Up:
     """One run of `sluice up`, once Redis is there."""
 
-    def __init__(self, plan: Plan, own: EmbeddedRedis | None, listener: socket.socket) -> None:
-        self._listener = listener
+    def __init__(self, plan: Plan, own: EmbeddedRedis | None, sockets: Sockets) -> None:
+        self._listener = sockets.gateway
+        self._metrics = sockets.metrics
         self._settings = plan.settings
         self._own = own
         self._home = plan.home
@@ -113,8 +128,11 @@ class _Up:
         simulated = (
             [parts.simulator(plan.settings, handed)] if plan.settings.needs_simulator else []
         )
-        self._workers = parts.workers(plan.settings, handed)
-        stages = [simulated, self._workers, parts.gateways(plan.settings, handed, listener)]
+        workers = parts.workers(plan.settings, handed)
+        gateways = parts.gateways(plan.settings, handed, self._listener)
+        self._scraped = scraping.scraped([*workers, *gateways], self._metrics[1:])
+        self._workers = self._scraped[: len(workers)]
+        stages = [simulated, self._workers, self._scraped[len(workers) :]]
         self._report = report_of(plan.settings, [part for stage in stages for part in stage])
         self._crew = Crew(stages, self._report)
         self._crew.on_child_end = self._look_after_redis
@@ -124,7 +142,11 @@ class _Up:
         """Run until asked to stop; gives the exit code."""
         duties = Duties()
         hangup = Hangup(self._crew, self._where, duties)
-        with self._crew.watching({signal.SIGHUP: hangup.taken}), self._found_by_others():
+        with (
+            self._crew.watching({signal.SIGHUP: hangup.taken}),
+            self._found_by_others(),
+            scraping.one_place(self._metrics, self._scraped),
+        ):
             self._greet()
             try:
                 self._crew.start()
@@ -208,6 +230,8 @@ class _Up:
         )
         self._report.say("Try:")
         self._report.command(f"curl -N {url}/v1/chat/completions {header} -d '{body}'")
+        if self._metrics:
+            self._report.say(f"Prometheus reads all metrics at {scraping.url_of(self._metrics[0])}")
         self._report.say("Ctrl-C stops it.")
 
     def _look_after_redis(self) -> None:

@@ -5,9 +5,7 @@ from typing import Final
 from pipeline.errors import Failure
 from pipeline.event import Event, attempts
 from pipeline.limits.tickets import Refusal
-
-#: The kinds of scope of our own limits, by the letter before the colon.
-SCOPES: Final = {"t": "tenant", "u": "user", "x": "token", "m": "model"}
+from pipeline.names import SCOPES
 
 #: Dimensions in words.
 UNITS: Final = {

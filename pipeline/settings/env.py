@@ -18,6 +18,11 @@ PREFIX: Final = "SLUICE_"
 #: What a supervisor calls a child of its; no setting.
 PART: Final = "SLUICE_PART"
 
+#: The listening socket that a supervisor hands to a child for its metrics, by its number.
+METRICS_FD: Final = "SLUICE_METRICS_FD"
+#: Set by hand, it lets a worker serve its metrics that has no supervisor.
+METRICS_PORT: Final = "SLUICE_TELEMETRY__METRICS_PORT"
+
 _SHORT: Final[Mapping[str, str]] = {
     "SLUICE_REDIS_URL": "redis.url",
     "SLUICE_NAMESPACE": "redis.namespace",
@@ -44,7 +49,7 @@ def variables(environ: Mapping[str, str]) -> tuple[list[tuple[str, Text]], list[
 
 def _is_foreign(name: str, value: str) -> bool:
     """Tell variables that share the prefix and say nothing about the configuration."""
-    if name in ("SLUICE_CONFIG", PART) or name.startswith("SLUICE_TEST_"):
+    if name in ("SLUICE_CONFIG", PART, METRICS_FD) or name.startswith("SLUICE_TEST_"):
         return True
     return bool(_KUBERNETES.fullmatch(name)) or (name == "SLUICE_PORT" and "://" in value)
 

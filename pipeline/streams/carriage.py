@@ -1,19 +1,16 @@
 """What the engine writes for each outcome: the arguments of the transition script."""
 
-from typing import Final, assert_never
+from typing import assert_never
 
 import msgspec
 
 from pipeline import event as events
-from pipeline.errors import Cause, Failure
+from pipeline.errors import UNLETTERED, Failure
 from pipeline.event import Closing, Event, Line, Status
 from pipeline.flow import CALL, GATE, ROUTE
 from pipeline.outcome import Climb, Die, Finish, Forward, Outcome, Wait
 from pipeline.streams.link import Argument
 from pipeline.summary import summary_of
-
-#: Causes with which an event ends that nobody has to look after.
-_NO_LETTER: Final[frozenset[Cause]] = frozenset({"cancelled", "limited"})
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +48,7 @@ def arguments(
             verb = ["E", *_end(event, b"", kept.events_s)]
         case Die(failure=failure):
             # What a client cancelled or the gate refused is nobody's to look after: no letter.
-            letter = b"" if failure.cause in _NO_LETTER else events.encode(event)
+            letter = b"" if failure.cause in UNLETTERED else events.encode(event)
             verb = ["E", *_end(event, letter, kept.dead_s if letter else kept.events_s)]
         case _:
             assert_never(outcome)

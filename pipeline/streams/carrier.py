@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -65,6 +66,8 @@ class Carrier:
         self.on_climb: Callable[[float], object] | None = None
         #: Is told of each event of which others have taken over what became of it.
         self.on_refused: Callable[[Event], object] | None = None
+        #: How many transitions were refused, by hop.
+        self.refused: Counter[str] = Counter()
         #: Are told of each passage.
         self.observers: list[Observer] = []
         #: While draining, nothing but the last hop's entries is taken along.
@@ -145,6 +148,7 @@ class Carrier:
 
     def _refuse(self, run: Running) -> None:
         log.warning("Transition was refused", extra=about(run.event, run.source.group))
+        self.refused[run.source.group] += 1
         if self.on_refused:
             self.on_refused(run.event)
 

@@ -93,6 +93,11 @@ class Engine:
         """Have an observer told of each passage."""
         self._carrier.observers.append(observer)
 
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """How many transitions were refused so far, by hop."""
+        return self._carrier.refused
+
     def on_refused(self, note: Callable[[Event], object]) -> None:
         """Have each event noted for which this process came too late."""
         self._carrier.on_refused = note

@@ -39,15 +39,32 @@ _ERRORS: Final[Mapping[str, type[redis.exceptions.RedisError]]] = {
 }
 
 
+class Traffic:
+    """What has gone over a link so far, for whoever wants to know."""
+
+    __slots__ = ("commands", "reconnects", "writes")
+
+    def __init__(self) -> None:
+        self.commands = 0
+        #: Each with all the commands of a turn: a round trip.
+        self.writes = 0
+        self.reconnects = 0
+
+
 class _Wire(asyncio.Protocol):
     """The bytes of one connection: commands out in order, replies back in the same order."""
 
     def __init__(
-        self, transport: asyncio.Transport, timeout_s: float, on_lost: Callable[[], None]
+        self,
+        transport: asyncio.Transport,
+        timeout_s: float,
+        on_lost: Callable[[], None],
+        traffic: Traffic,
     ) -> None:
         self._transport = transport
         self._timeout_s = timeout_s
         self._on_lost = on_lost
+        self._traffic = traffic
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(replyError=_error)
         self._asked: deque[asyncio.Future[Reply]] = deque()
@@ -72,6 +89,8 @@ class _Wire(asyncio.Protocol):
         out, self._out = self._out, []
         if self._lost:
             return
+        self._traffic.commands += len(out)
+        self._traffic.writes += 1
         self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_s, self._look)
@@ -154,6 +173,7 @@ class Link:
         )
         self._timeout_s = timeout_s
         self._on_connect = on_connect
+        self.traffic = Traffic()
         self._connection: AbstractConnection | None = None
         self._wire: _Wire | None = None
         self._up = asyncio.Event()
@@ -211,7 +231,9 @@ class Link:
             pause = next(pauses, pause)
             await asyncio.sleep(pause)
             with contextlib.suppress(redis.exceptions.RedisError, TimeoutError, OSError):
-                return await self._connect()
+                await self._connect()
+                self.traffic.reconnects += 1
+                return
 
     async def _connect(self) -> None:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
@@ -226,7 +248,7 @@ class Link:
             raise
         transport = cast("asyncio.Transport", writer.transport)
         self._connection = connection
-        self._wire = _Wire(transport, self._timeout_s, self._lose)
+        self._wire = _Wire(transport, self._timeout_s, self._lose, self.traffic)
         transport.set_protocol(self._wire)
         self._up.set()
         if self._on_connect:

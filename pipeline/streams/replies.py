@@ -101,6 +101,8 @@ class Replies:
         self._task: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
         self._next_flush = 0.0
+        #: Written so far: flushes, and the chunks in them.
+        self.flushes = self.deltas = 0
 
     def open(self, request_id: str, generation: int) -> ReplyWriter:
         """Begin a generation of a reply; a greater number shuts out every smaller one."""
@@ -157,7 +159,9 @@ class Replies:
 
     async def _write(self, batch: list[ReplyWriter]) -> None:
         args: list[Argument] = [self._prefix]
+        self.flushes += 1
         for writer in batch:
+            self.deltas += len(writer.pending)
             lines, writer.pending = b"\n".join(writer.pending), []
             if writer.head and not writer.place:
                 lines = b"%b%b\n%b" % (HEAD, writer.head, lines)

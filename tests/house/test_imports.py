@@ -91,6 +91,7 @@ ROOMS: Mapping[str, Sequence[str]] = {
     "rich": ["pipeline.cli*"],
     "opentelemetry": ["pipeline.telemetry*"],
     "genai_prices": ["pipeline.prices"],
+    "prometheus_client": ["pipeline.telemetry*"],
     "time": ["pipeline.clock"],
     "random": ["pipeline.clock"],
     # Tokens must not be guessable, and the clock's chance is: a test may seed it.

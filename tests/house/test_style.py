@@ -24,7 +24,7 @@ BANNER = re.compile(r"#\s*[-=*#~_]{3,}")
 EMPTY_WORDS = re.compile(r"(^|_)(utils?|helpers?|common|misc|manager)(_|$)", re.IGNORECASE)
 EMPTY_VERBS = re.compile(r"^_*(handle|process)_")
 #: Names that a base class of another's prescribes.
-PRESCRIBED = {"handle_request", "handle_async_request"}
+PRESCRIBED = {"handle_request", "handle_async_request", "handle_error"}
 MOCKS = re.compile(r"^(unittest\.mock|mock|pytest_mock)\b")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

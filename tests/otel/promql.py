@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import promql_parser
-import pytest
+
+from pipeline.telemetry import metrics
 
 #: What Prometheus itself tells.
 BUILT_IN = frozenset({"up", "ALERTS"})
@@ -52,8 +53,7 @@ def family(sample: str) -> str:
 
 def declared() -> frozenset[str]:
     """Name the metrics that Sluice declares."""
-    metrics = pytest.importorskip("pipeline.telemetry.metrics")
-    names = frozenset(metrics.declared())
+    names = metrics.declared()
     assert names
     return names
 

@@ -194,6 +194,7 @@ async def test_of_a_batch_only_the_refused_are_left_out(link: Link, client: Clie
     assert ids(client, "call") == [f"r{n}" for n in range(20) if n % 3]
     assert ids(client, "gate") == [f"r{n}" for n in range(0, 20, 3)]
     assert counter(client, "refused") == 7
+    assert here.carrier.refused == {"gate": 7}
 
 
 async def test_a_batch_may_hold_every_kind_of_outcome(link: Link, client: Client) -> None:

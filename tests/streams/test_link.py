@@ -21,6 +21,14 @@ async def test_replies_come_to_who_asked(link: Link) -> None:
     assert await asyncio.gather(*asked) == [b"%d" % n for n in range(2_000)]
 
 
+async def test_commands_of_one_turn_go_out_in_one_write(link: Link) -> None:
+    traffic = link.traffic
+    commands, writes = traffic.commands, traffic.writes
+    await asyncio.gather(*(link.call("ECHO", f"{n}") for n in range(50)))
+    assert (traffic.commands - commands, traffic.writes - writes) == (50, 1)
+    assert traffic.reconnects == 0
+
+
 async def test_an_error_is_told_to_who_caused_it_alone(link: Link, client: Client) -> None:
     client.set("text", "x")
     before, wrong, after = link.call("PING"), link.call("LPUSH", "text", "1"), link.call("PING")
@@ -48,6 +56,7 @@ async def test_a_cut_connection_is_told_and_made_again(link: Link, client: Clien
         await link.call("INCR", "a")
     await asyncio.wait_for(link.up(), 2)
     assert client.get("a") == b"1"
+    assert link.traffic.reconnects == 1
     assert await link.call("INCR", "a") == 2
 
 

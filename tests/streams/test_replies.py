@@ -88,6 +88,7 @@ async def test_many_replies_share_one_call_of_the_script(link: Link, client: Cli
         await writer.flushed()
     stats = client.info("commandstats")
     assert stats.get("cmdstat_evalsha", {"calls": 0})["calls"] <= 2
+    assert (replies.flushes, replies.deltas) == (1, 100)
     assert all(reply_of(client, w.request_id) == [("1000000001-1", b"a")] for w in writers)
 
 
