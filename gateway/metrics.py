@@ -11,7 +11,7 @@ from pipeline.settings.load import is_loopback
 from pipeline.telemetry.exposition import CONTENT_TYPE, Exposition
 from pipeline.telemetry.serving import MetricsServer
 from pipeline.telemetry.tallies import Family
-from pipeline.telemetry.traffic import traffic
+from pipeline.telemetry.traffic import exported, traffic
 
 #: Beyond what looking at Redis may take, before a scrape at our own port is given up.
 _MARGIN_S = 1.0
@@ -56,4 +56,7 @@ class Metrics:
 
     def _traffic(self) -> list[Family]:
         link = self._gateway.link.traffic
-        return [*traffic(link.commands, link.writes, link.reconnects)]
+        return [
+            *traffic(link.commands, link.writes, link.reconnects),
+            *exported(*self._gateway.traces.counts),
+        ]

@@ -181,6 +181,11 @@ class Traces:
         self._link, self._inbox = link, inbox
         self._exporter = open_exporter(self._settings, "gateway")
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Count the spans that a collector took, and those that none did."""
+        return self._exporter.counts if self._exporter else (0, 0)
+
     async def close(self) -> None:
         """Tell what is still to be told."""
         for task in self._listening:

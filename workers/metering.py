@@ -13,7 +13,8 @@ from pipeline.telemetry.exposition import Exposition
 from pipeline.telemetry.meter import Meter
 from pipeline.telemetry.serving import MetricsServer
 from pipeline.telemetry.tallies import Family, Tally, single
-from pipeline.telemetry.traffic import traffic
+from pipeline.telemetry.traffic import exported, traffic
+from workers.traces import Traces
 
 
 class Metering:
@@ -26,8 +27,10 @@ class Metering:
         engine: Engine,
         link: Link,
         replies: Replies,
+        traces: Traces,
     ) -> None:
         self._engine = engine
+        self._traces = traces
         self._link = link
         self._replies = replies
         meter = Meter()
@@ -55,3 +58,4 @@ class Metering:
         yield single(metrics.REPLY_DELTAS, self._replies.deltas)
         link = self._link.traffic
         yield from traffic(link.commands, link.writes, link.reconnects)
+        yield from exported(*self._traces.counts)

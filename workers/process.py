@@ -89,11 +89,7 @@ class WorkerProcess:
         )
         self._engine = self._make_engine()
         self._traces = Traces(settings.telemetry, self._names, self._link)
-        self._metering = (
-            Metering(scraped, self._current, self._engine, self._link, self._replies)
-            if scraped
-            else None
-        )
+        self._metering = self._make_metering(scraped) if scraped else None
         workers = settings.workers
         self._keeper = Keeper(self._engine, _limits(settings), workers.scan_s, self._look)
         self._liveness: Liveness | None = None
@@ -151,6 +147,11 @@ class WorkerProcess:
         if self._metering:
             await asyncio.to_thread(self._metering.close)
         log.info("Worker stopped", extra=noted(worker=self._consumer))
+
+    def _make_metering(self, scraped: socket.socket) -> Metering:
+        return Metering(
+            scraped, self._current, self._engine, self._link, self._replies, self._traces
+        )
 
     def _make_engine(self) -> Engine:
         workers, configuration = self._settings.workers, self._current.now

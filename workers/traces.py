@@ -29,6 +29,11 @@ class Traces:
             self._tracer = Tracer(self._exporter, self._names.prefix, catalog, self._content_of)
             engine.observe(self._tracer.passed)
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Count the spans that a collector took, and those that none did."""
+        return self._exporter.counts if self._exporter else (0, 0)
+
     def go_by(self, catalog: Catalog) -> None:
         """Tell of deployments by another configuration."""
         if self._tracer:

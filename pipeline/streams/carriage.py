@@ -155,7 +155,7 @@ def _end(event: Event, letter: bytes, body_ttl_s: int) -> list[Argument]:
         usage=event.usage,
         failure=event.failure,
         summary=summary_of(event),
-        ended=event.journal[-1].end if event.trace else 0.0,
+        ended=max(line.end for line in event.journal) if event.trace else 0.0,
         leg=event.leg if event.trace else 0,
     )
     ended = msgspec.structs.replace(event, body=events.NO_BODY)

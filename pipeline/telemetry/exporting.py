@@ -51,17 +51,25 @@ _NO_RESOURCE: Final = Resource({})
 
 
 class _Writing:
-    """Encodes what is pending, and counts it."""
+    """Encodes what is pending, and counts what became of it."""
 
     def __init__(self, resource: Mapping[str, Value]) -> None:
         self._resource = resource
-        self.spans = 0
+        self._spans = self.sent = self.lost = 0
 
     def __call__(self, pending: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
         built = [cast("_Pending", one).build() for one in pending]
         trees = [tree for tree in built if tree]
-        self.spans += sum(len(tree.spans) for tree in trees)
+        self._spans = sum(len(tree.spans) for tree in trees)
         return request_of(self._resource, trees, _VERSION)
+
+    def ended(self, result: SpanExportResult) -> SpanExportResult:
+        """Note how the export of what was encoded last has ended."""
+        if result is SpanExportResult.SUCCESS:
+            self.sent += self._spans
+        else:
+            self.lost += self._spans
+        return result
 
 
 class _GrpcExporter(Grpc):
@@ -80,7 +88,7 @@ class _GrpcExporter(Grpc):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         try:
-            return super().export(spans)
+            return self._write.ended(super().export(spans))
         finally:
             self._written = None
 
@@ -98,7 +106,8 @@ class _HttpExporter(Http):
         if self._shutdown:
             return SpanExportResult.FAILURE
         sent = self._client.export(self._write(spans).SerializeToString())
-        return SpanExportResult.SUCCESS if sent.success else SpanExportResult.FAILURE
+        kinds = SpanExportResult
+        return self._write.ended(kinds.SUCCESS if sent.success else kinds.FAILURE)
 
 
 class Exporting:
@@ -113,9 +122,9 @@ class Exporting:
         sys.setswitchinterval(_SWITCH_S)
 
     @property
-    def spans(self) -> int:
-        """Count the spans that were built to be sent."""
-        return self._write.spans
+    def counts(self) -> tuple[int, int]:
+        """Count the spans that a collector took, and those that none did."""
+        return self._write.sent, self._write.lost
 
     def emit(self, build: Build) -> None:
         """Have spans built and sent soon; never waits."""

@@ -235,7 +235,7 @@ WAITING: Final = _gauge(
 )  # fmt: skip
 WAITING_OLDEST: Final = _gauge("sluice_waiting_oldest_seconds", "How long the oldest of them waits")
 RUNG_EVENTS: Final = _gauge("sluice_rung_events", "Events on a rung of the ladder", "rung")
-DEAD_LETTERS: Final = _gauge("sluice_dead_letters", "Dead letters that are kept")
+DEAD_LETTERS: Final = _gauge("sluice_dead_letters_kept", "Dead letters that are kept")
 LEASES: Final = _gauge("sluice_leases", "Calls under way", "deployment")
 LEASES_LIMIT: Final = _gauge(
     "sluice_leases_limit", "Calls that a deployment takes at once, where it has a limit",

@@ -20,6 +20,11 @@ from pipeline.tracing import NEVER, Sampler
 class Exporter(Protocol):
     """Where spans go."""
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Count the spans that a collector took, and those that none did."""
+        ...
+
     def emit(self, build: Callable[[], Spans | None], /) -> None:
         """Have spans built and sent soon."""
         ...

@@ -1,4 +1,4 @@
-"""How a process talks to Redis, of workers and gateways alike."""
+"""How a process talks to Redis and to a collector of traces, of workers and gateways alike."""
 
 from collections.abc import Iterator
 
@@ -11,3 +11,9 @@ def traffic(commands: int, round_trips: int, reconnects: int) -> Iterator[Family
     yield single(metrics.REDIS_COMMANDS, commands)
     yield single(metrics.REDIS_ROUND_TRIPS, round_trips)
     yield single(metrics.REDIS_RECONNECTS, reconnects)
+
+
+def exported(sent: int, lost: int) -> Iterator[Family]:
+    """Give the families of the spans that a collector took, and of those that none did."""
+    yield single(metrics.TRACES_EXPORTED, sent)
+    yield single(metrics.TRACES_DROPPED, lost)

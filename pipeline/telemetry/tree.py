@@ -52,7 +52,7 @@ def _root(leg: Leg) -> Span:
         parent=leg.trace.parent,
         is_remote=True,
         start=leg.start,
-        end=max(leg.start, leg.lines[-1].end),
+        end=max(leg.start, *(line.end for line in leg.lines)),
         attributes=root_attributes(leg),
         error=word_of(leg.event.failure) if leg.end == _FAILED else "",
         link=leg.previous,
@@ -156,7 +156,7 @@ def _hops(leg: Leg, house: House, content: Content | None) -> Iterator[Span]:
         facts = run.lines[-1].facts
         if run.hop == GATE:
             key = str(facts.get("key", ""))
-            yield from _waits(run, span, root)
+            yield from (_within(span, wait, wait.id) for wait in _waits(run, root))
         elif is_call(run.lines[-1]):
             calls += 1
             below = call_span(leg.event, run.lines[-1], house.known, key, calls)
@@ -255,7 +255,7 @@ def _pauses(run: _Run) -> Iterator[tuple[float, float]]:
         yield line.end, max(line.end, woken.start)
 
 
-def _waits(run: _Run, gate: Span, root: str) -> Iterator[Span]:
+def _waits(run: _Run, root: str) -> Iterator[Span]:
     for number, (start, end) in enumerate(_pauses(run)):
         if end - start > _WAIT_S:
             facts = run.lines[number].facts
@@ -263,7 +263,6 @@ def _waits(run: _Run, gate: Span, root: str) -> Iterator[Span]:
                 name="gate wait",
                 kind="internal",
                 id=tracing.child_id(root, run.place + number, GATE, "wait"),
-                parent=gate.id,
                 start=start,
                 end=end,
                 attributes={

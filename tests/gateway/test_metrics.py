@@ -88,7 +88,7 @@ def test_the_state_in_redis_is_told(measured: StartHouse) -> None:
         "sluice_redis_up": (1, {}),
         "sluice_workers": (1, {}),
         "sluice_gateways": (1, {}),
-        "sluice_dead_letters": (1, {}),
+        "sluice_dead_letters_kept": (1, {}),
         "sluice_stream_length": (2, {"stream": "gate"}),
         "sluice_group_lag": (1, {"stream": "gate", "group": "gate"}),
         "sluice_group_pending": (1, {"stream": "gate", "group": "gate"}),

@@ -151,7 +151,7 @@ def test_a_climb_and_a_dead_letter_are_told_with_their_causes(house: House) -> N
     found = ended(house, "down")
     assert found.total("sluice_dead_letters_total", cause="exhausted") == 1
     assert found.total("sluice_request_failures_total", cause="exhausted", model="down") == 1
-    assert scrape(house.port).total("sluice_dead_letters") == 1
+    assert scrape(house.port).total("sluice_dead_letters_kept") == 1
 
 
 def test_a_refusal_is_told_with_its_limit(house: House) -> None:

@@ -38,7 +38,7 @@ def added_up(expression: str) -> set[str]:
     return {
         name
         for name, operation in _selected(expression)
-        if (name.startswith(SHARED) or name == "sluice_dead_letters")
+        if (name.startswith(SHARED) or name == "sluice_dead_letters_kept")
         and operation not in ("max", "min")
     }
 
