@@ -110,7 +110,8 @@ async def test_a_clock_that_jumps_delays_nobody(link: Link, client: Client, jump
     waited = {name: left_at[name] - put_at[name] for name in put_at}
     assert max(waited.values()) <= 60 + 3, waited
     unhurried = {"at-100", "at-0"} if jump < 0 else {"at-100"}
-    assert all(waited[name] >= 60 for name in unhurried), waited
+    # The time that the test itself takes passes, too.
+    assert all(waited[name] >= 60 - 5 for name in unhurried), waited
 
 
 async def test_a_clock_that_was_lost_delays_nobody(link: Link, client: Client) -> None:

@@ -43,7 +43,7 @@ async def test_a_replayed_letter_begins_anew_under_its_own_id(link: Link, client
     entry, event = last_lane_event(client, "high")
     expected = rig.make_event(
         "r1", tenant="acme", user="u", priority=5, session="s", reply_to="cb",
-        created=event.created, patient=True, leg=2,
+        created=event.created, patient=True, leg=2, undecided=True,
     )  # fmt: skip
     assert event == expected
     assert event.created >= before

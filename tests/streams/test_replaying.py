@@ -73,6 +73,7 @@ def test_a_past_event_comes_again_as_a_new_one_linked_to_it(client: Client) -> N
         prompt_tokens=7,
         output_tokens=9,
         replay_of="r1",
+        undecided=True,
     )
     assert new.created >= old.created
     assert len(new.id) == 32
