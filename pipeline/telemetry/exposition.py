@@ -15,8 +15,7 @@ Source = Callable[[], Iterable[Family]]
 #: Gives the whole text whenever it is asked, in any thread.
 Answer = Callable[[], bytes]
 
-#: Prometheus's own form, whatever a scraper prefers: in OpenMetrics a counter `x_total` and a gauge
-#: `x`, as there are of dead letters, would be one family.
+#: Prometheus's own form, whatever a scraper prefers: all of them read it.
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 

@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 
+from pipeline.about import noted
 from pipeline.errors import StartError
 from pipeline.settings.children import metrics_descriptor, names_metrics_port
 from pipeline.settings.load import TelemetrySettings
@@ -26,7 +27,7 @@ def handed_down() -> socket.socket | None:
         is_socket = False
     if is_socket:
         return socket.socket(fileno=descriptor)
-    log.warning("No metrics are served: file descriptor %d was not handed down", descriptor)
+    log.warning("Metrics socket was not handed down", extra=noted(descriptor=descriptor))
     return None
 
 

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Final
 from urllib.parse import urlsplit
 
+from pipeline.about import noted
 from pipeline.telemetry.exposition import CONTENT_TYPE, Answer
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class _Server(socketserver.TCPServer):
         return local(host), port
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the library's form
-        log.info("A scrape of the metrics failed: %r", sys.exc_info()[1])
+        log.info("Scrape failed", extra=noted(reason=type(sys.exc_info()[1]).__name__))
 
 
 class _Scrape(BaseHTTPRequestHandler):
@@ -82,8 +83,8 @@ class _Scrape(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's form
-        log.debug(format, *args)
+    def log_message(self, *_: object) -> None:
+        return
 
 
 def local(host: str) -> str:
