@@ -34,6 +34,8 @@ def configured(directory: Path, **sections: object) -> Settings:
     provider: Section = {"kind": "simulated", "base_url": "http://127.0.0.1:1/v1"}
     tree: dict[str, object] = {
         "gateway": {"default_model": "m"},
+        # As the environment of the tests says to who reads this file beside them.
+        "telemetry": {"metrics_port": 0},
         "providers": {"p": provider},
         "models": {"m": {"deployments": [{"provider": "p", "model": "a", "limits": limits}]}},
         **sections,
