@@ -108,13 +108,14 @@ class House:
         arguments = [*_PYTHON, "workers.providers.simulated", "--port", str(self.simulated_port)]
         if options:
             arguments += ["--set", *options]
-        simulated = self.nursery.spawn(arguments, name="simulated")
+        simulated = self.nursery.spawn(arguments, name="simulated", warm=True)
         simulated.await_output("simulated provider on")
         return simulated
 
     def spawn_gateway(self, redis_url: str = "") -> Spawned:
         """Start a gateway; see `await_gateway`."""
-        return self.nursery.spawn([*_PYTHON, "gateway"], self.environment(redis_url), "gateway")
+        arguments = [*_PYTHON, "gateway"]
+        return self.nursery.spawn(arguments, self.environment(redis_url), "gateway", warm=True)
 
     def await_gateway(self, gateway: Spawned) -> Spawned:
         """Wait until a gateway serves."""
@@ -126,7 +127,7 @@ class House:
         arguments = [sys.executable, "-m", "dramatiq", module, "--processes", "1", "--threads", "1"]
         # As `sluice workers` does: else a worker that dies in its boot is noticed after 30 s.
         arguments += ["--worker-fork-timeout", "2000"]
-        return self.nursery.spawn(arguments, self.environment(redis_url), "worker")
+        return self.nursery.spawn(arguments, self.environment(redis_url), "worker", warm=True)
 
     def spawn_crew(self, redis_url: str = "", processes: int = 1) -> Spawned:
         """Start `sluice workers`; see `await_worker`."""

@@ -3,12 +3,14 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from pipeline.embedded.tether import Tether
+from tests.forks import Forked, forks
 from tests.waiting import eventually
 
 _GRACE_S = 10.0
@@ -29,20 +31,31 @@ def runs(pid: int) -> bool:
         return not stat.parent.parent.exists()
 
 
-class Spawned:
-    """A process, its group and its output."""
+#: What Python is started with that changes nothing for a fork.
+_PYTHON_OPTIONS = frozenset({"-P"})
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], out: Path) -> None:
+
+class Spawned:
+    """A process, its group and its output; a Python one that may be `warm` is forked."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        out: Path,
+        *,
+        warm: bool = False,
+    ) -> None:
         self.out = out
-        with out.open("wb") as sink:
-            self.process = subprocess.Popen(
-                list(arguments),
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
-                start_new_session=True,
-            )
+        whole = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+        out.write_bytes(b"")
+        if warm and arguments[0] == sys.executable:
+            run = [one for one in arguments[1:] if one not in _PYTHON_OPTIONS]
+            streams = (Path(os.devnull), out, out)
+            self.process: Forked | subprocess.Popen[bytes]
+            self.process = forks().start(run, whole, streams, leads=True)
+        else:
+            self.process = _started(arguments, whole, out)
         self._tether = Tether(-self.process.pid)
 
     @property
@@ -93,11 +106,30 @@ class Spawned:
         self.process.wait()
 
 
+def _started(
+    arguments: Sequence[str], environment: Mapping[str, str], out: Path
+) -> subprocess.Popen[bytes]:
+    with out.open("ab") as sink:
+        return subprocess.Popen(
+            list(arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            start_new_session=True,
+        )
+
+
 class Spawn(Protocol):
     """Starts a process: the arguments, additions to the environment, a name for its output."""
 
     def __call__(
-        self, arguments: Sequence[str], env: Mapping[str, str] | None = None, name: str = "process"
+        self,
+        arguments: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        name: str = "process",
+        *,
+        warm: bool = False,
     ) -> Spawned: ...
 
 
@@ -109,11 +141,17 @@ class Nursery:
         self.spawned: dict[str, Spawned] = {}
 
     def spawn(
-        self, arguments: Sequence[str], env: Mapping[str, str] | None = None, name: str = "process"
+        self,
+        arguments: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        name: str = "process",
+        *,
+        warm: bool = False,
     ) -> Spawned:
         """Start a process; see Spawn."""
         label = name if name not in self.spawned else f"{name}-{len(self.spawned)}"
-        child = Spawned(arguments, env or {}, self._directory / f"{label}.out")
+        out = self._directory / f"{label}.out"
+        child = Spawned(arguments, env or {}, out, warm=warm)
         self.spawned[label] = child
         return child
 

@@ -1,57 +1,19 @@
 """Runs the command `sluice` and keeps its words apart."""
 
-import functools
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
-
 from pipeline.embedded.redis_server import free_port
-from tests.cli.warm import Done, Order
-from tests.house.sources import ROOT
+from tests.forks import forks
 from tests.processes import Nursery, Spawned
 
 SLUICE = (sys.executable, "-P", "-c", "from pipeline.cli.app import main; main()")
 
-_WARM = (sys.executable, "-P", "-c", "from tests.cli.warm import serve; serve()")
 _TIMEOUT_S = 60.0
-
-
-class _Warm:
-    """The one process of ours that forks commands; it ends with us."""
-
-    def __init__(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        self._process = subprocess.Popen(
-            _WARM, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-        )
-
-    def run(self, order: Order) -> int:
-        """Run a command; gives its exit code, also of one that had to be killed for its time."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stdin.write(msgspec.json.encode(order) + b"\n")
-        stdin.flush()
-        pid = _told(stdout.readline()).pid
-        late = threading.Timer(_TIMEOUT_S, os.kill, (pid, signal.SIGKILL))
-        late.start()
-        try:
-            code = _told(stdout.readline()).code
-        finally:
-            late.cancel()
-        assert code is not None
-        return code
-
-
-_told = msgspec.json.Decoder(Done).decode
-_warm = functools.cache(_Warm)
 
 
 def sluice(
@@ -59,18 +21,15 @@ def sluice(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end in a folder; nothing it prints is ever a traceback."""
     with tempfile.TemporaryDirectory() as directory:
-        streams = [Path(directory, name) for name in ("stdin", "stdout", "stderr")]
-        given, out, err = streams
+        given, out, err = (Path(directory, name) for name in ("stdin", "stdout", "stderr"))
         given.write_text(stdin)
-        order = Order(
-            arguments=[*arguments],
-            folder=str(folder),
-            environment={**os.environ, "COLUMNS": "160", **(env or {})},
-            stdin=str(given),
-            stdout=str(out),
-            stderr=str(err),
-        )
-        code = _warm().run(order)
+        environment = {**os.environ, "COLUMNS": "160", **(env or {})}
+        run = (*SLUICE[2:], *arguments)
+        child = forks().start(run, environment, (given, out, err), folder=folder)
+        try:
+            code = child.wait(_TIMEOUT_S)
+        finally:
+            child.kill()
         done = subprocess.CompletedProcess(arguments, code, out.read_text(), err.read_text())
     assert "Traceback" not in done.stdout + done.stderr
     return done

@@ -19,7 +19,8 @@ def answered(redis_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     options = {"appendonly": "no"}
     with embedded.EmbeddedRedis(directory, options=options, binary=redis_binary) as server:
         nursery = Nursery(directory)
-        nursery.spawn([sys.executable, "-m", "tests.gateway.standin", server.url], name="standin")
+        standin = [sys.executable, "-m", "tests.gateway.standin", server.url]
+        nursery.spawn(standin, name="standin", warm=True)
         try:
             yield server.url
         finally:

@@ -107,10 +107,10 @@ def starter(spawn: Spawn, directory: Path, redis_url: str) -> StartHouse:
             "SLUICE_PORT": str(port),
         }
         if standin:
-            spawn([sys.executable, "-m", "tests.gateway.standin", where], name="standin")
+            spawn([sys.executable, "-m", "tests.gateway.standin", where], name="standin", warm=True)
         sight = "standin" if standin else "real"
         module = [sys.executable, "-m", "tests.gateway.gateway_process", pace, sight]
-        process = spawn(module, environment, name="gateway")
+        process = spawn(module, environment, name="gateway", warm=True)
         process.await_output("Gateway listens on")
         return House(process, port, where)
 
