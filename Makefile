@@ -38,11 +38,11 @@ install: $(STAMP) ## Make .venv with all packages and, where none is on PATH, a 
 up: install ## Start Sluice on this machine: Redis, gateway, workers; Ctrl-C ends it
 	@exec $(VENV)/bin/sluice up $(ARGS)
 
-# Most tests wait for processes: six at a time keep two cores busy. Code is compiled once, also where
+# Many tests wait for processes: four at a time keep two cores busy. Code is compiled once, also where
 # the environment forbids it: else each of the thousand processes would do that anew.
 test: export PYTHONDONTWRITEBYTECODE =
 test: lint ## Run everything that must hold: lint, types, the rules of the house, all tests
-	@$(VENV)/bin/pytest -n 6 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(VENV)/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install ## Check style, format and types
 	@$(VENV)/bin/ruff check --quiet
