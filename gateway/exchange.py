@@ -31,7 +31,7 @@ class Watcher(Protocol):
     event: Event | None
     closing: Closing | None
 
-    def began(self, status: int, /) -> None:
+    def began(self) -> None:
         """Note that the answer has begun."""
         ...
 
@@ -165,7 +165,7 @@ class Exchange:
         headers.append((b"x-request-id", self.request_id.encode()))
         headers += self.told
         if self.served:
-            self.served.began(status)
+            self.served.began()
             headers.append((b"x-trace-id", self.served.trace.id.encode()))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 

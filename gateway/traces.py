@@ -44,13 +44,11 @@ class Served:
         #: How the request ended, once that is known.
         self.closing: Closing | None = None
         self._exchange = exchange
-        self.status = 0
         self._began = self._first = self._end = 0.0
         self._chunks = self._bytes = 0
 
-    def began(self, status: int) -> None:
+    def began(self) -> None:
         """Note that the answer has begun."""
-        self.status = status
         self._began = clock.now()
 
     def wrote(self, data: bytes) -> None:
@@ -99,7 +97,7 @@ class Served:
         return Spans(trace_id=trace.id, state=trace.state, spans=[server, *self._delivery(server)])
 
     def _delivery(self, server: Span) -> list[Span]:
-        if not self._began or self.status == 202:
+        if not self._began or self._exchange.status == 202:
             return []
         start = min(self._began, server.end)
         told: dict[str, Value] = {
@@ -127,15 +125,15 @@ class Served:
             names.HTTP_ROUTE: route,
             names.REQUEST_ID: exchange.request_id,
         }
-        if self.status:
-            told[names.HTTP_STATUS] = self.status
+        if exchange.status:
+            told[names.HTTP_STATUS] = exchange.status
         if exchange.repeats:
             told[names.REPLAYED] = True
         if event:
             told |= {names.MODEL: event.model, names.STREAM: event.stream}
             if event.tenant:
                 told[names.TENANT] = event.tenant
-        if self._first and event and event.stream and self.status == 200:
+        if self._first and event and event.stream and exchange.status == 200:
             told[names.FIRST_CHUNK] = round((self._first - self.start) * 1000, 2)
         if exchange.gone:
             told[names.CLIENT_GONE] = True
@@ -163,7 +161,8 @@ class Served:
         failure = self.closing.failure if self.closing else None
         if failure and failure.status >= 500:
             return word_of(failure)
-        return str(self.status) if self.status >= 500 else ""
+        status = self._exchange.status
+        return str(status) if status >= 500 else ""
 
 
 class Traces:

@@ -250,7 +250,7 @@ async def test_status_tells_limits_use_and_who_waits(
     sections: dict[str, object] = {
         "limits": {"concurrency": 1},
         "tenants": {**TENANTS, "acme": {**TENANTS["acme"], "limits": {"rpm": 3}}},
-        "providers": {"p": provider(*KEYS, limits={"rpm": 600, "tpm": 100000}, limits_per="key")},
+        "providers": {"p": provider(*KEYS, limits={"rpm": 2, "tpm": 100000}, limits_per="key")},
     }
     async with desk(redis_url, client, tmp_path, **sections) as here:
         await here.gate.take("a", tenant="acme", user="bob")

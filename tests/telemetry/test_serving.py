@@ -169,7 +169,7 @@ def test_what_was_not_handed_down_is_no_socket(
     assert listening.handed_down() is None
     monkeypatch.setenv("SLUICE_METRICS_FD", "987")
     assert listening.handed_down() is None
-    assert "No metrics are served" in caplog.text
+    assert "Metrics socket was not handed down" in caplog.text
 
 
 def test_only_the_environment_lets_a_lone_process_take_a_port(
