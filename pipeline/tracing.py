@@ -133,7 +133,7 @@ def derived(key: str, size: int) -> str:
 
 def child_id(root: str, *path: object) -> str:
     """Derive the id of a span below a root, in hex."""
-    return derived(f"{root}/{'/'.join(map(str, path))}", 8)
+    return derived(f"{root}/{path}", 8)
 
 
 def traceparent(root: str, span_id: str) -> str:

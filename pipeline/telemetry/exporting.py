@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Final, cast
 
@@ -31,6 +31,9 @@ Build = Callable[[], Spans | None]
 _VERSION: Final = metadata.version("sluice")
 _SAMPLED: Final = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 _HTTP_PORT, _HTTP_PATH = ":4318", "/v1/traces"
+
+#: Legs in one export: they have some 500 spans, as many as the SDK's own batches.
+_BATCH: Final = 64
 
 #: How long stopping waits for a collector, in seconds.
 _FAREWELL_S: Final = 1.5
@@ -58,10 +61,16 @@ class _Writing:
         self._spans = self.sent = self.lost = 0
 
     def __call__(self, pending: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
-        built = [cast("_Pending", one).build() for one in pending]
-        trees = [tree for tree in built if tree]
-        self._spans = sum(len(tree.spans) for tree in trees)
-        return request_of(self._resource, trees, _VERSION)
+        self._spans = 0
+        return request_of(self._resource, self._trees(pending), _VERSION)
+
+    def _trees(self, pending: Sequence[ReadableSpan]) -> Iterator[Spans]:
+        """Build one after the other: each is gone when the next one comes."""
+        for one in pending:
+            tree = cast("_Pending", one).build()
+            if tree:
+                self._spans += len(tree.spans)
+                yield tree
 
     def ended(self, result: SpanExportResult) -> SpanExportResult:
         """Note how the export of what was encoded last has ended."""
@@ -117,7 +126,7 @@ class Exporting:
         self._write = _Writing(_resource(part, instance or f"{socket.gethostname()}-{os.getpid()}"))
         exporter = _exporter_class(settings)(settings, self._write)
         self._exporter = exporter
-        self._processor = BatchSpanProcessor(exporter)
+        self._processor = BatchSpanProcessor(exporter, max_export_batch_size=_BATCH)
         self._closed = False
         sys.setswitchinterval(_SWITCH_S)
 

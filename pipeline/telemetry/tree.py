@@ -16,12 +16,18 @@ from pipeline.telemetry import names
 from pipeline.telemetry.calls import Content, Known, call_span
 from pipeline.telemetry.codes import word_of
 from pipeline.telemetry.legs import Leg, is_call
-from pipeline.telemetry.spans import Span, Spans, Value
+from pipeline.telemetry.spans import Attributes, Span, Spans, Value
 
 #: A wait at the gate shorter than this has no span of its own, in seconds.
 _WAIT_S: Final = 0.005
 
 _FAILED: Final = "failed"
+
+_EVERY_HOP: Final[Attributes] = {
+    names.SYSTEM: "redis",
+    names.OPERATION_NAME: "process",
+    names.OPERATION_TYPE: "process",
+}
 
 
 class House(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +129,10 @@ class _Run(msgspec.Struct, frozen=True):
         return self.lines[0].hop
 
     @property
+    def waited(self) -> bool:
+        return len(self.lines) > 1
+
+    @property
     def end(self) -> float:
         return max(self.start, self.lines[-1].end)
 
@@ -183,30 +193,29 @@ def call_id(root: str, place: int, delivery: int) -> str:
 def _hop(leg: Leg, run: _Run, house: House, *, fails: bool) -> Span:
     assert leg.trace is not None
     first, last = run.lines[0], run.lines[-1]
-    stream = f"requests:{leg.event.lane}" if run.hop == ROUTE else run.hop
+    hop, start = first.hop, run.start
+    stream = f"requests:{leg.event.lane}" if hop == ROUTE else hop
     told: dict[str, Value] = {
-        names.SYSTEM: "redis",
-        names.OPERATION_NAME: "process",
-        names.OPERATION_TYPE: "process",
+        **_EVERY_HOP,
         names.DESTINATION: f"{house.namespace}:{stream}",
-        names.CONSUMER_GROUP: run.hop,
-        names.QUEUE_WAIT: _ms(run.start - run.since),
-        names.DELIVERY: max(line.delivery for line in run.lines),
+        names.CONSUMER_GROUP: hop,
+        names.QUEUE_WAIT: _ms(start - run.since),
+        names.DELIVERY: max(line.delivery for line in run.lines) if run.waited else first.delivery,
     }
     if last.entry:
         told[names.MESSAGE_ID] = last.entry
     if fails:
         told[names.ERROR_TYPE] = word_of(leg.event.failure)
-    if run.hop == ROUTE:
+    if hop == ROUTE:
         told |= _routed(last.facts, leg.event)
-    elif run.hop == GATE:
+    elif hop == GATE:
         told |= _gated(run, leg.event)
     return Span(
-        name=f"process {run.hop}",
+        name=f"process {hop}",
         kind="consumer",
-        id=tracing.child_id(leg.trace.root, run.place, run.hop, first.delivery),
+        id=tracing.child_id(leg.trace.root, run.place, hop, first.delivery),
         parent=tracing.span_id_of(leg.trace.root),
-        start=run.start,
+        start=start,
         end=run.end,
         attributes=told,
         error=word_of(leg.event.failure) if fails else "",
