@@ -32,8 +32,9 @@ _VERSION: Final = metadata.version("sluice")
 _SAMPLED: Final = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 _HTTP_PORT, _HTTP_PATH = ":4318", "/v1/traces"
 
-#: Legs in one export: they have some 500 spans, as many as the SDK's own batches.
-_BATCH: Final = 64
+#: Legs in one export, and of those with prompts and answers: collectors take 4 MiB at once, and a
+#: call over gRPC costs as much as a dozen legs.
+_BATCH, _BATCH_WITH_CONTENT = 256, 32
 
 #: How long stopping waits for a collector, in seconds.
 _FAREWELL_S: Final = 1.5
@@ -126,7 +127,8 @@ class Exporting:
         self._write = _Writing(_resource(part, instance or f"{socket.gethostname()}-{os.getpid()}"))
         exporter = _exporter_class(settings)(settings, self._write)
         self._exporter = exporter
-        self._processor = BatchSpanProcessor(exporter, max_export_batch_size=_BATCH)
+        legs = _BATCH_WITH_CONTENT if settings.capture_content else _BATCH
+        self._processor = BatchSpanProcessor(exporter, max_export_batch_size=legs)
         self._closed = False
         sys.setswitchinterval(_SWITCH_S)
 
