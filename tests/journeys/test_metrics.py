@@ -22,7 +22,7 @@ def _served_by(*models: str, **more: object) -> Section:
 
 
 _MODELS: Final[Section] = {
-    "limited": _served_by("limited:error=429,error_first=1,retry_after_ms=20,tokens=3"),
+    "limited": _served_by("limited:error=429,error_first=1,retry_after_ms=400,tokens=3"),
     "climbing": _served_by("climbing:error=503,error_first=1,tokens=3"),
     "down": {**_served_by("down:error=503"), "ladder": []},
     "priced": {
@@ -125,7 +125,7 @@ def test_tokens_and_cost_are_those_of_the_answers(house: House) -> None:
 
 def test_a_429_and_the_call_after_it_are_told(house: House) -> None:
     found = ended(house, "limited")
-    deployment = "sim/limited:error=429,error_first=1,retry_after_ms=20,tokens=3"
+    deployment = "sim/limited:error=429,error_first=1,retry_after_ms=400,tokens=3"
     assert found.total("sluice_calls_total", deployment=deployment, outcome="rate_limited") == 1
     assert found.total("sluice_calls_total", deployment=deployment, outcome="answered") == 1
     assert found.total("sluice_retries_total", deployment=deployment) == 1

@@ -57,7 +57,7 @@ def _limited(model: str, **limits: int) -> Section:
 
 
 _MODELS: Final[Section] = {
-    "limited": _served_by("limited:error=429,retry_after_ms=20,error_first=1,tokens=3"),
+    "limited": _served_by("limited:error=429,retry_after_ms=400,error_first=1,tokens=3"),
     "shaky": _served_by("first:error=503,retry_after_ms=5000", "second:tokens=3"),
     "broken": _served_by("first:error=500", ladder=[]),
     "climbs": _served_by("climbs:error=503,error_first=1,tokens=3", ladder=[1]),

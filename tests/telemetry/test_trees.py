@@ -67,7 +67,7 @@ POST {CHAT} SERVER gateway
 def test_a_429_and_then_success_leave_the_root_well(house: House, collector: Collector) -> None:
     status, request_id, _ = ask(house, "limited")
     spans = whole(collector, request_id, "deliver", "process respond")
-    model = "limited:error=429,retry_after_ms=20,error_first=1,tokens=3"
+    model = "limited:error=429,retry_after_ms=400,error_first=1,tokens=3"
     assert status == 200
     expected = f"""\
 POST {CHAT} SERVER gateway
