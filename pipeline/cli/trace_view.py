@@ -24,8 +24,10 @@ from pipeline.telemetry.legs import End, Leg, split
 from pipeline.telemetry.spans import Span
 from pipeline.telemetry.tree import House, tree_of
 
-#: Width of the line of time, in characters.
-_WIDTH: Final = 32
+#: Width of the line of time, in characters: in a wide terminal, and at the least.
+_WIDTH, _NARROW = 32, 8
+#: What the columns beside it want.
+_BESIDE: Final = 88
 _NO_TRACE: Final = f"00-{'0' * 32}-{'0' * 16}-00"
 
 #: Attributes that are told beside a span, and what they are called there.
@@ -105,19 +107,20 @@ def show(console: Console, journey: Journey, settings: Settings, found: Sequence
     if page := trace_url(settings.telemetry, journey.trace_id):
         console.print(f"  [dim]jaeger     [/]{escape(page)}", soft_wrap=True)
     for tree in found:
-        console.print(_table(tree.spans))
+        width = min(_WIDTH, max(_NARROW, console.width - _BESIDE))
+        console.print(_table(tree.spans, width))
     if journey.status not in ENDED:
         console.print(f"  [dim]goes on    [/]{escape(journey.status)}")
 
 
-def _table(spans: Sequence[Span]) -> Table:
+def _table(spans: Sequence[Span], width: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("", "at", "took", "", "facts"):
         right = heading in ("at", "took")
         table.add_column(heading, justify="right" if right else "left", no_wrap=heading != "facts")
     root = spans[0]
     for span, branch in _drawn(spans, root.id, ""):
-        table.add_row(*_row(span, branch, root))
+        table.add_row(*_row(span, branch, root, width))
     return table
 
 
@@ -132,23 +135,23 @@ def _drawn(spans: Sequence[Span], parent: str, indent: str) -> Iterator[tuple[Sp
         yield from _drawn(spans, span.id, deeper)
 
 
-def _row(span: Span, branch: str, root: Span) -> tuple[str, ...]:
+def _row(span: Span, branch: str, root: Span, width: int) -> tuple[str, ...]:
     colour = "red" if span.error else "bold" if span is root else "default"
     return (
         f"[dim]{branch}[/][{colour}]{escape(span.name)}[/]",
         f"+{duration(span.start - root.start)}",
         duration(span.end - span.start),
-        f"[{'red' if span.error else 'cyan'}]{_bar(span, root)}[/]",
+        f"[{'red' if span.error else 'cyan'}]{_bar(span, root, width)}[/]",
         escape(_facts(span)),
     )
 
 
-def _bar(span: Span, root: Span) -> str:
+def _bar(span: Span, root: Span, width: int) -> str:
     """Draw when a span was, within its leg."""
     whole = max(root.end - root.start, 1e-9)
-    first = min(_WIDTH - 1, int((span.start - root.start) / whole * _WIDTH))
-    length = max(1, round((span.end - span.start) / whole * _WIDTH))
-    return f"{' ' * first}{'━' * min(length, _WIDTH - first)}".ljust(_WIDTH)
+    first = min(width - 1, int((span.start - root.start) / whole * width))
+    length = max(1, round((span.end - span.start) / whole * width))
+    return f"{' ' * first}{'━' * min(length, width - first)}".ljust(width)
 
 
 def _facts(span: Span) -> str:
