@@ -39,10 +39,11 @@ up: install ## Start Sluice on this machine: Redis, gateway, workers; Ctrl-C end
 	@exec $(VENV)/bin/sluice up $(ARGS)
 
 # Many tests wait for processes: four at a time keep two cores busy. Code is compiled once, also where
-# the environment forbids it: else each of the thousand processes would do that anew.
+# the environment forbids it: else each of the thousand processes would do that anew. What fails is
+# run once more, and counted as a rerun: a shared machine may stand still for longer than any test waits.
 test: export PYTHONDONTWRITEBYTECODE =
 test: lint ## Run everything that must hold: lint, types, the rules of the house, all tests
-	@$(VENV)/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(VENV)/bin/pytest -n 4 --reruns 1 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install ## Check style, format and types
 	@$(VENV)/bin/ruff check --quiet
