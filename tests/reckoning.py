@@ -90,7 +90,7 @@ class Reckoning:
         def open_ones() -> dict[str, int]:
             return {s: n for s, n in self.statuses(ids).items() if s not in _ENDED}
 
-        with _telling(open_ones):
+        with _telling(open_ones), _telling(self.left_over):
             eventually(lambda: not open_ones(), timeout_s, "the end of all")
 
     def check(

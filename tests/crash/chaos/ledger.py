@@ -10,9 +10,9 @@ from tests.crash.chaos.plan import Plan
 from tests.crash.chaos.traffic import CALLBACKS, Traffic
 from tests.reckoning import Ended, Reckoning
 
-#: From the last fault on. The ladder alone takes 3 s; and a lease of which the worker died that
-#: would have given it back runs out after 60 s.
-_END_S = 75.0
+#: From the last fault on. The ladder alone takes 3 s; a lease of which the worker died that would
+#: have given it back runs out after 60 s; a deployment that then fails its trial opens for 60 s.
+_END_S = 150.0
 
 
 class Report(msgspec.Struct, kw_only=True):
