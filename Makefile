@@ -43,7 +43,7 @@ up: install ## Start Sluice on this machine: Redis, gateway, workers; Ctrl-C end
 # run once more, and counted as a rerun: a shared machine may stand still for longer than any test waits.
 test: export PYTHONDONTWRITEBYTECODE =
 test: lint ## Run everything that must hold: lint, types, the rules of the house, all tests
-	@$(VENV)/bin/pytest -n 4 --reruns 1 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(VENV)/bin/pytest -n 4 --reruns 1 -rfER --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install ## Check style, format and types
 	@$(VENV)/bin/ruff check --quiet
