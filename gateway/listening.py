@@ -6,31 +6,23 @@ the kernel spreads connections over them, or with one that a supervisor hands do
 
 import socket
 
+from pipeline import listening
 from pipeline.errors import StartError
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """Bind a host and port; 0 takes a free one. Raises `StartError` that names the port.
 
-    `shared` lets other processes of the same user bind the port in the same way.
+    Not accepting yet would leave early clients hanging; they are queued until we serve. `shared`
+    lets other processes of the same user bind the port in the same way.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
-        bound.bind((host, port))
-        # Not accepting yet would leave early clients hanging; they are queued until we serve.
-        bound.listen(2048)
+        return listening.listen(host, port, shared=shared)
     except OSError as error:
-        bound.close()
-        reason = error.strerror or str(error)
         raise StartError(
-            f"The gateway cannot listen on {host} port {port}: {reason}. "
+            f"The gateway cannot listen on {host} port {port}: {error.strerror}. "
             "Stop what uses it, or choose another with gateway.port."
         ) from error
-    return bound
 
 
 def inherited(descriptor: int) -> socket.socket:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pipeline import listening
 from pipeline.cli.child import Part
 from pipeline.errors import StartError
 from pipeline.settings.children import named
@@ -19,9 +20,6 @@ _FORK_TIMEOUT_MS: Final = "2000"
 
 #: A gateway gives open requests 10 s, and a farewell.
 _GATEWAY_GRACE_S: Final = 15.0
-
-#: Connections that may wait for `accept`.
-_BACKLOG: Final = 2048
 
 #: A user's own `workers` folder in the current directory must not stand in for ours.
 _PYTHON: Final = (sys.executable, "-P")
@@ -93,19 +91,13 @@ def gateway_url(settings: Settings) -> str:
 
 def listen(host: str, port: int, whose: str) -> socket.socket:
     """Listen where nobody does yet. Raises PortTaken, which names the port."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
+        return listening.listen(host, port)
     except OSError as error:
-        listener.close()
         raise PortTaken(
-            f"port {port} on {host} is needed for {whose} ({error.strerror or error}): "
+            f"port {port} on {host} is needed for {whose} ({error.strerror}): "
             "end what listens there, or configure another port"
         ) from None
-    return listener
 
 
 def _numbered(name: str, count: int) -> list[str]:

@@ -5,15 +5,13 @@ import os
 import socket
 import stat
 
+from pipeline import listening
 from pipeline.about import noted
 from pipeline.errors import StartError
 from pipeline.settings.children import metrics_descriptor, names_metrics_port
 from pipeline.settings.load import TelemetrySettings
 
 log = logging.getLogger(__name__)
-
-#: Scrapers that may wait.
-_BACKLOG = 16
 
 
 def handed_down() -> socket.socket | None:
@@ -47,18 +45,11 @@ def listen(host: str, port: int, further: int = 0) -> socket.socket:
 
     Raises `StartError`, which names the port and the setting.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        reason = error.strerror if isinstance(error, OSError) else "there is no such port"
+        return listening.listen(host, port)
+    except OSError as error:
         setting = "telemetry.metrics_port" + (f" + {further}" if further else "")
         raise StartError(
-            f"port {port} on {host} is needed for metrics ({setting}: {reason}): end what listens "
-            "there, or set telemetry.metrics_port to another port, or to 0 for no metrics"
+            f"port {port} on {host} is needed for metrics ({setting}: {error.strerror}): end what "
+            "listens there, or set telemetry.metrics_port to another port, or to 0 for no metrics"
         ) from None
-    return listener

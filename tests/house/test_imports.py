@@ -25,6 +25,7 @@ LAYERS: Mapping[str, Sequence[str]] = {
             "errors",
             "names",
             "clock",
+            "listening",
             "content",
             "needs",
             "preferences",

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 import uvicorn
 
+from pipeline import listening
 from workers.providers.simulated.app import Simulator
 from workers.providers.simulated.faults import (
     BadOptionError,
@@ -79,12 +80,10 @@ def serve(options: SimulatorOptions) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return listening.listen(host, port)
     except OSError as error:
-        reason = error.strerror or str(error)
-        sys.exit(f"simulated provider: cannot listen on {host} port {port}: {reason}")
+        sys.exit(f"simulated provider: cannot listen on {host} port {port}: {error.strerror}")
 
 
 def _url(listener: socket.socket) -> str:
