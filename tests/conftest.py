@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from pipeline.embedded import redis_server as embedded
-from tests.environment import forget_providers, refuse_outside
+from tests.environment import forget_providers, refuse_outside, write_to_memory
 from tests.processes import Nursery, Spawn
 
 #: Where a test keeps the processes whose output is shown when it fails.
@@ -17,11 +17,12 @@ NURSERY = pytest.StashKey[Nursery]()
 
 forget_providers()
 refuse_outside()
+write_to_memory()
 
 # Its assertions are not in a test module, and have to tell what they found all the same.
 pytest.register_assert_rewrite("tests.reckoning", "tests.crash.chaos.ledger")
 
-# Six tests at a time share two cores: how long drawing an example takes says nothing here.
+# Four tests at a time share two cores: how long drawing an example takes says nothing here.
 hypothesis.settings.register_profile(
     "house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )

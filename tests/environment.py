@@ -1,9 +1,13 @@
-"""The quarantine of the tests: no provider's variable comes in, no packet leaves the machine."""
+"""The tests' surroundings: no provider's variable comes in, no packet leaves the machine.
+
+What they write goes to memory where there is enough of it.
+"""
 
 import ipaddress
 import os
 import socket
 import sys
+from pathlib import Path
 
 _PREFIXES = (
     "ANTHROPIC_",
@@ -26,6 +30,10 @@ _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "FTP
 #: What steers the tests themselves.
 _KEPT = "SLUICE_TEST_"
 
+_MEMORY = Path("/dev/shm")
+#: The tests of one run write some 100 MB, and a container may have 64 MiB there.
+_ENOUGH = 2 << 30
+
 
 class OutsideRefused(RuntimeError):
     """A test reached for a host that is not this machine."""
@@ -41,6 +49,19 @@ def forget_providers() -> None:
         if foreign and not name.startswith(_KEPT):
             del os.environ[name]
     os.environ["SLUICE_TELEMETRY__METRICS_PORT"] = "0"
+
+
+def write_to_memory() -> None:
+    """Put the tests' folders where no disk is, unless somebody has said where.
+
+    A shared disk may take half a minute to sync, and a Redis that keeps a file stands still for
+    as long: that says nothing of Sluice.
+    """
+    if not _MEMORY.is_dir():
+        return
+    found = os.statvfs(_MEMORY)
+    if found.f_bavail * found.f_frsize >= _ENOUGH and not found.f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
 def refuse_outside() -> None:
