@@ -31,10 +31,3 @@ def inherited(descriptor: int) -> socket.socket:
         return socket.socket(fileno=descriptor)
     except OSError as error:
         raise StartError(f"File descriptor {descriptor} is no socket: {error.strerror}") from error
-
-
-def address_of(bound: socket.socket) -> str:
-    """Name the address by which a client on this machine reaches a socket."""
-    host, port = bound.getsockname()[:2]
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host)  # noqa: S104 - compared, not bound
-    return f"http://{shown or (f'[{host}]' if ':' in host else host)}:{port}"

@@ -18,10 +18,11 @@ import uvloop
 
 from gateway.app import build
 from gateway.gateway import Gateway
-from gateway.listening import address_of, inherited, listen
+from gateway.listening import inherited, listen
 from gateway.metrics import Metrics
 from pipeline.about import noted
 from pipeline.errors import SluiceError, StartError
+from pipeline.listening import url_of
 from pipeline.settings.children import part_name
 from pipeline.settings.load import Settings, is_loopback, load
 from pipeline.telemetry.listening import handed_down
@@ -54,7 +55,7 @@ class Server(uvicorn.Server):
         """Begin to serve and say where."""
         await super().startup(sockets)
         for bound in sockets or ():
-            print(f"Gateway listens on {address_of(bound)}", flush=True)
+            print(f"Gateway listens on {url_of(bound)}", flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more; who is still open after the grace is told that it is over."""

@@ -31,3 +31,20 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
         # Python adds the address, which whoever listens names better.
         reason, _, _ = (error.strerror or str(error)).partition(" (while ")
         raise OSError(error.errno, reason) from None
+
+
+def local(host: str) -> str:
+    """Give the host by which this machine reaches one that may stand for all its addresses."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - nothing is opened here
+
+
+def local_url(host: str, port: int) -> str:
+    """Give the address at which this machine reaches what listens there."""
+    near = local(host)
+    return f"http://{f'[{near}]' if ':' in near else near}:{port}"
+
+
+def url_of(bound: socket.socket) -> str:
+    """Give the address at which this machine reaches a listening socket."""
+    host, port, *_ = bound.getsockname()
+    return local_url(host, port)

@@ -83,10 +83,7 @@ def simulator_command() -> Sequence[str]:
 
 def gateway_url(settings: Settings) -> str:
     """Give the address at which this machine reaches the gateway."""
-    host = settings.gateway.host
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - what it listens on; nothing is opened here
-        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.gateway.port}"
+    return listening.local_url(settings.gateway.host, settings.gateway.port)
 
 
 def listen(host: str, port: int, whose: str) -> socket.socket:

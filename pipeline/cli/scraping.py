@@ -10,12 +10,13 @@ from contextlib import ExitStack, contextmanager
 
 import msgspec
 
+from pipeline import listening
 from pipeline.cli.child import Part
 from pipeline.settings.children import with_metrics
 from pipeline.settings.load import Settings
 from pipeline.telemetry.listening import listen
 from pipeline.telemetry.merging import Merged
-from pipeline.telemetry.serving import PATH, MetricsServer, local
+from pipeline.telemetry.serving import PATH, MetricsServer
 
 
 @contextmanager
@@ -66,10 +67,9 @@ def one_place(sockets: Sequence[socket.socket], parts: Sequence[Part]) -> Iterat
 
 def url_of(bound: socket.socket) -> str:
     """Give the address at which this machine reads the metrics of a socket."""
-    host, port = _place(bound)
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
+    return listening.url_of(bound) + PATH
 
 
 def _place(bound: socket.socket) -> tuple[str, int]:
     host, port = bound.getsockname()[:2]
-    return local(host), port
+    return listening.local(host), port

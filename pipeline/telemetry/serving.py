@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from pipeline.about import noted
+from pipeline.listening import local
 from pipeline.telemetry.exposition import CONTENT_TYPE, Answer
 
 log = logging.getLogger(__name__)
@@ -85,8 +86,3 @@ class _Scrape(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         return
-
-
-def local(host: str) -> str:
-    """Give the host by which this machine reaches one that may stand for all its addresses."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - nothing is opened here

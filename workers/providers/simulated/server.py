@@ -74,7 +74,7 @@ def serve(options: SimulatorOptions) -> None:
         )
     )
     _stop_on_signals(server)
-    print(f"simulated provider on {_url(listener)}/v1", flush=True)
+    print(f"simulated provider on {listening.url_of(listener)}/v1", flush=True)
     _calm_collector()
     server.run(sockets=[listener])
 
@@ -84,11 +84,6 @@ def _listen(host: str, port: int) -> socket.socket:
         return listening.listen(host, port)
     except OSError as error:
         sys.exit(f"simulated provider: cannot listen on {host} port {port}: {error.strerror}")
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _calm_collector() -> None:
